@@ -1,0 +1,1 @@
+//! Health, readiness, metrics and read-only dumps over HTTP on loopback.

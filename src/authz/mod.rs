@@ -1,0 +1,1 @@
+//! The gate: one CheckRequest in, one verdict and one record out.

@@ -1,0 +1,15 @@
+//! Pure values: who a workload is, and what proves it.
+//!
+//! Nothing here reads a clock, a file or the network. Time is an argument.
+
+mod bundle;
+mod key;
+mod leaf;
+mod spiffe_id;
+mod svid;
+
+pub use bundle::{InvalidBundle, TrustBundle};
+pub use key::{InvalidKey, PrivateKey};
+pub use leaf::{InvalidLeaf, Leaf};
+pub use spiffe_id::{InvalidSpiffeId, SpiffeId, TrustDomain};
+pub use svid::{InvalidSvid, WorkloadIdentity, X509Svid};

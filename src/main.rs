@@ -1,0 +1,3 @@
+//! The `hopgate` binary: parse, run, exit code.
+
+fn main() {}

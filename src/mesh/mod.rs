@@ -1,0 +1,1 @@
+//! Pure: from workloads and identities to Envoy configuration.

@@ -1,0 +1,1 @@
+//! Pure: the resources a team writes, compiled into an index that decides.

@@ -1,0 +1,13 @@
+//! The wire: protobuf messages that `envoy-types` does not carry, and a borrowed decoder for CheckRequest.
+
+/// `istio.v1.auth`: the certificate signing contract (see `proto/istio_ca.proto`).
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
+pub mod istio {
+    tonic::include_proto!("istio.v1.auth");
+}

@@ -1,0 +1,15 @@
+//! Tasks, readiness, draining, listeners, files and the clock: what every process here is built on.
+
+mod clock;
+mod file;
+mod listen;
+mod ready;
+mod tasks;
+mod watch;
+
+pub use clock::Clock;
+pub use file::{FileError, read_limited, read_secret, write_atomic};
+pub use listen::{Address, BindError, Connection, Incoming, InvalidAddress, Listener};
+pub use ready::{Ready, ReadyFlag};
+pub use tasks::{Drain, TaskEnded, Tasks};
+pub use watch::{FileWatch, WatchError};

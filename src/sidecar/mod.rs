@@ -1,0 +1,1 @@
+//! The process beside a workload: ext_authz, SDS and admin.

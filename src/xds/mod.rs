@@ -1,0 +1,1 @@
+//! Discovery streams, state-of-the-world and delta.

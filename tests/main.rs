@@ -1,0 +1,29 @@
+//! Integration tests: one binary, so that the tree links once.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::needless_pass_by_value,
+    unreachable_pub,
+    reason = "tests fail loudly and need no documentation of their items"
+)]
+
+mod architecture;
+mod authentication;
+mod certificates;
+mod check_path;
+mod cli;
+mod codec;
+mod discovery;
+mod end_to_end;
+mod examples;
+mod lifecycle;
+mod policies;
+mod support;
