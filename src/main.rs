@@ -1,3 +1,7 @@
 //! The `hopgate` binary: parse, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hopgate::cli::main()
+}

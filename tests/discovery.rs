@@ -1,1 +1,7 @@
-//! Filled by what it names.
+//! Discovery: the streams as a client sees them, the bootstrap, and a real Envoy that lives on both.
+
+mod bootstrap;
+mod proxies;
+mod service;
+mod streams;
+mod workload;

@@ -1,1 +1,165 @@
-//! Filled by what it names.
+//! Every shipped example is loaded by the product's own loader, and a typo in one is told exactly.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use hopgate::config::SidecarOverrides;
+use hopgate::runtime::{Address, Clock};
+use hopgate::sidecar::Bound;
+
+use crate::support::Scratch;
+use crate::support::envoy::{Envoy, complaint};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn hopgate(arguments: &[&str], directory: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hopgate"))
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn every_sidecar_example_is_good() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
+        let config = entry.unwrap().path().join("sidecar.yaml");
+        if config.is_file() {
+            let text = config.to_string_lossy().into_owned();
+            let output = hopgate(&["sidecar", "--validate", "--config", &text], &root());
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{text}: {stderr}");
+            assert!(String::from_utf8_lossy(&output.stdout).starts_with("good: "));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2);
+}
+
+#[test]
+fn the_mesh_example_gives_an_envoy_that_envoy_accepts() {
+    let mesh = root().join("examples/mesh");
+    let output = hopgate(&["control", "--validate", "--config", "control.yaml"], &mesh);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = hopgate(&["envoy", "bootstrap", "--config", "sidecar.yaml"], &mesh);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let scratch = Scratch::new("mesh-example");
+    let file = scratch.write("envoy.yaml", &String::from_utf8(output.stdout).unwrap());
+    assert_eq!(complaint(&file), "");
+}
+
+#[test]
+fn a_typo_in_a_policy_names_file_line_field_and_what_is_allowed() {
+    let scratch = Scratch::new("typo");
+    copy(&root().join("examples/quickstart"), scratch.path());
+    let policy = scratch.path().join("resources/orders.yaml");
+    let text = std::fs::read_to_string(&policy).unwrap();
+    let line = 1 + text.lines().position(|line| line.contains("methods: [POST]")).unwrap();
+    std::fs::write(&policy, text.replace("methods: [POST]", "methodz: [POST]")).unwrap();
+    let output = hopgate(&["sidecar", "--config", "sidecar.yaml"], scratch.path());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    for part in [&format!("orders.yaml:{line}:"), "methodz", "methods", "paths"] {
+        assert!(stderr.contains(part), "{part:?} is missing in:\n{stderr}");
+    }
+}
+
+#[test]
+fn a_typo_in_the_configuration_is_told_likewise() {
+    let scratch = Scratch::new("typo-config");
+    copy(&root().join("examples/quickstart"), scratch.path());
+    let config = scratch.path().join("sidecar.yaml");
+    let text = std::fs::read_to_string(&config).unwrap().replace("extAuthz:", "extAuth:");
+    std::fs::write(&config, text).unwrap();
+    let output = hopgate(&["sidecar", "--config", "sidecar.yaml"], scratch.path());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    for part in ["sidecar.yaml:4:", "extAuth", "extAuthz"] {
+        assert!(stderr.contains(part), "{part:?} is missing in:\n{stderr}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// The worked example of the README: the shipped sidecar configuration and the shipped Envoy configuration, ports aside.
+#[tokio::test]
+async fn the_quickstart_works_with_a_real_envoy() {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let quickstart = root().join("examples/quickstart");
+    let scratch = Scratch::new("quickstart");
+    let loopback: Address = "127.0.0.1:0".parse().unwrap();
+    let overrides = SidecarOverrides {
+        listen: vec![loopback.clone()],
+        admin: Some(loopback),
+        decision_log: Some(scratch.path().join("decisions.log")),
+        ..SidecarOverrides::default()
+    };
+    let config = hopgate::config::sidecar(&quickstart.join("sidecar.yaml"), overrides).unwrap();
+    let bound = Bound::build(config, Clock::system()).await.unwrap();
+    let Address::Tcp(authz) = bound.addresses().ext_authz[0].clone() else { panic!("TCP") };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let sidecar = tokio::spawn(bound.run(async { drop(stopped.await) }));
+
+    let text = std::fs::read_to_string(quickstart.join("envoy.yaml")).unwrap();
+    let mut bootstrap: serde_json::Value =
+        hopgate::policy::yaml::parse_one("envoy.yaml", &text).unwrap();
+    let admin = scratch.path().join("admin.sock");
+    bootstrap["admin"] = serde_json::json!({ "address": { "pipe": { "path": admin } } });
+    let port = |value: &mut serde_json::Value, pointer: &str, port: u16| {
+        *value.pointer_mut(pointer).unwrap() = port.into();
+    };
+    port(&mut bootstrap, "/static_resources/listeners/0/address/socket_address/port_value", 0);
+    port(
+        &mut bootstrap,
+        "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value",
+        authz.port(),
+    );
+    let envoy = Envoy::start(scratch.path(), &bootstrap);
+    envoy.live().await;
+    let door = envoy.listener("door").await;
+
+    let token =
+        |name: &str| std::fs::read_to_string(quickstart.join(name)).unwrap().trim().to_owned();
+    let client = reqwest::Client::new();
+    for (method, path, jwt, status, user) in [
+        ("GET", "/customers/alice/orders", None, 401, None),
+        ("GET", "/customers/alice/orders", Some("alice.jwt"), 200, Some("alice")),
+        ("GET", "/customers/bob/orders", Some("alice.jwt"), 403, None),
+        ("GET", "/customers/alice/orders", Some("expired.jwt"), 401, None),
+        ("POST", "/orders/7/refund", Some("alice.jwt"), 403, None),
+        ("POST", "/orders/7/refund", Some("sue.jwt"), 200, Some("sue")),
+        ("GET", "/internal/x", Some("sue.jwt"), 403, None),
+        ("GET", "/health", None, 200, None),
+    ] {
+        let mut request = client.request(method.parse().unwrap(), format!("http://{door}{path}"));
+        if let Some(name) = jwt {
+            request = request.bearer_auth(token(name));
+        }
+        let answer = request.header("x-hopgate-user", "admin").send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{method} {path} {jwt:?}");
+        let seen = answer.headers().get("x-the-service-saw-user").map(|v| v.to_str().unwrap());
+        assert_eq!(seen.filter(|seen| *seen != "-" && !seen.is_empty()), user, "{method} {path}");
+        if status == 401 && jwt.is_none() {
+            assert_eq!(answer.headers()["www-authenticate"], "Bearer realm=\"hopgate\"");
+        }
+    }
+    drop(envoy);
+    drop(stop);
+    sidecar.await.unwrap().unwrap();
+    let log = std::fs::read_to_string(scratch.path().join("decisions.log")).unwrap();
+    assert_eq!(log.lines().count(), 8);
+}

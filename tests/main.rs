@@ -26,4 +26,6 @@ mod end_to_end;
 mod examples;
 mod lifecycle;
 mod policies;
+mod recorded;
 mod support;
+mod tracing;

@@ -1,1 +1,24 @@
 //! The gate: one CheckRequest in, one verdict and one record out.
+//!
+//! It promises that every Check gets an answer, that only a [`Permit`] becomes an answer that lets a request
+//! pass, and that one request is judged whole under one [`Snapshot`]. It never awaits.
+
+#![warn(clippy::as_conversions)]
+
+mod gate;
+mod headers;
+mod path;
+mod presentation;
+mod record;
+mod request;
+mod respond;
+mod snapshot;
+mod verdict;
+
+pub use gate::{Gate, Judged};
+pub use headers::{ClientKind, HeaderLines};
+pub use path::{AmbiguousPath, Path};
+pub use record::RECORD_FIELDS;
+pub use request::{Envelope, HttpRequest, Malformed, Request, Target};
+pub use snapshot::Snapshot;
+pub use verdict::{Denial, Permit, Verdict};

@@ -1,1 +1,23 @@
 //! A workload's own certificate: when to renew, from whom, and where it is kept.
+//!
+//! A good certificate is kept until a better one is verified. An expired or foreign one is never served.
+//! [`Renewal`] is the task; it publishes the identity on a watch channel, `None` while there is none.
+
+mod config;
+mod control_source;
+mod file_source;
+mod issuer;
+mod renewal;
+mod schedule;
+mod shelf;
+mod store;
+mod tls;
+
+pub use config::{Config, ControlSource, FileSource, JoinToken, Source};
+pub use file_source::FilesError;
+pub use issuer::{InvalidServer, IssueError};
+pub use renewal::{Renewal, RenewalError, RenewalHandle};
+pub use schedule::{Jitter, Next, Retry, Schedule, Standing, next};
+pub use shelf::Status;
+pub use store::StateError;
+pub use tls::time_provider;

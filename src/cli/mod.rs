@@ -1,1 +1,136 @@
 //! The command line: one file per verb.
+//!
+//! stdout is data, stderr is talk. Exit codes: 0 yes, 1 no, 2 could not tell (a wrong argument, a file that cannot be
+//! used, a process that could not start).
+
+mod completions;
+mod control;
+mod demo;
+mod envoy;
+mod sidecar;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A gate at every hop: who calls, for whom, and whether the policy of this service allows it.
+#[derive(Debug, Parser)]
+#[command(name = "hopgate", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The operator's log on stderr.
+#[derive(Debug, clap::Args)]
+struct LogArgs {
+    /// What to log: error, warn, info, debug or trace, or target=level pairs
+    #[arg(
+        long = "log",
+        env = "HOPGATE_LOG",
+        default_value = "info",
+        global = true,
+        value_name = "FILTER"
+    )]
+    filter: String,
+    /// How log lines look
+    #[arg(long = "log-format", env = "HOPGATE_LOG_FORMAT", default_value = "text", global = true)]
+    format: crate::telemetry::LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run beside a workload: answer its Envoy's checks, serve and renew its certificate
+    Sidecar(sidecar::SidecarArgs),
+    /// Run the control plane: the certificate authority of the mesh
+    Control(control::ControlArgs),
+    /// Print configuration for Envoy
+    Envoy(envoy::EnvoyArgs),
+    /// Watch the whole thing work on this machine: three services, a gate at every hop, a tour of requests
+    Demo(demo::DemoArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Parses the arguments, runs, and says how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // One provider of cryptography for the whole process; a second installation cannot happen before this one.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let outcome = match cli.command {
+        Command::Sidecar(args) => sidecar::run(args, &cli.log),
+        Command::Control(args) => control::run(args, &cli.log),
+        Command::Envoy(args) => envoy::run(&args, load_for_envoy, &mut std::io::stdout().lock())
+            .map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::run(args, &cli.log),
+        Command::Completions(args) => completions::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        report(&error);
+        ExitCode::from(2)
+    })
+}
+
+/// The `envoy` section of a sidecar's configuration file, and whom that Envoy works for.
+fn load_for_envoy(
+    path: &std::path::Path,
+) -> anyhow::Result<(crate::mesh::Config, crate::mesh::Sidecar)> {
+    let config = crate::config::sidecar(path, crate::config::SidecarOverrides::default())?;
+    let sidecar = config.for_envoy()?;
+    let Some(envoy) = config.envoy else {
+        anyhow::bail!(
+            "{}: has no section envoy; say there which listeners the Envoy has",
+            path.display()
+        );
+    };
+    Ok((envoy, sidecar))
+}
+
+/// An error with its causes, for a person.
+fn report(error: &anyhow::Error) {
+    let mut text = format!("error: {error}\n");
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // A transparent wrapper says the same as what it wraps.
+        if !said.contains(&cause) {
+            text.push_str("  because: ");
+            text.push_str(&cause);
+            text.push('\n');
+        }
+        said = cause;
+    }
+    // Without stderr there is nobody left to tell.
+    drop(std::io::stderr().write_all(text.as_bytes()));
+}
+
+impl LogArgs {
+    fn setup(&self, service: &str, otlp_endpoint: Option<String>) -> crate::telemetry::LogSetup {
+        crate::telemetry::LogSetup {
+            filter: self.filter.clone(),
+            format: self.format,
+            otlp_endpoint,
+            service_name: service.to_owned(),
+        }
+    }
+}
+
+/// Resolves when the process is told to stop (SIGTERM, or Ctrl-C).
+///
+/// # Errors
+/// When the system does not let signals be received.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

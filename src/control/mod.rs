@@ -1,1 +1,225 @@
-//! The control plane process.
+//! The control plane process: for now, the certificate authority behind Istio's signing contract.
+
+mod config;
+mod own;
+mod signing;
+mod tls;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tonic::transport::Server;
+
+use crate::ca::{
+    Attestor, Authority, AuthorityError, JoinToken, Lifetime, TokenError, TokenStore, is_reserved,
+    workload_id,
+};
+use crate::identity::TrustBundle;
+use crate::runtime::{Address, BindError, Clock, Drain, Listener, Ready, ReadyFlag, Tasks};
+
+pub use config::{Admin, Config, InvalidConfig};
+
+use own::OwnCertificate;
+use signing::Signing;
+
+/// How often the authority looks after itself.
+const UPKEEP: Duration = Duration::from_secs(2);
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// A control plane that is bound and ready to run.
+pub struct Control {
+    authority: Arc<Authority>,
+    tokens: Arc<TokenStore>,
+    attestor: Attestor,
+    lifetime: Lifetime,
+    own: Arc<OwnCertificate>,
+    listener: Listener,
+    address: Address,
+    clock: Clock,
+    ready: Ready,
+    serving: ReadyFlag,
+}
+
+/// A control plane cannot start, or a token cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The authority is at fault.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The tokens are at fault.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+    /// The configuration is at fault.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// The workload is no workload.
+    #[error(transparent)]
+    Workload(#[from] crate::ca::InvalidWorkload),
+    /// Nobody gets a token for the control plane itself.
+    #[error("this workload is reserved for the control plane")]
+    Reserved,
+    /// The address cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system does not tell the address.
+    #[error("the bound address is not known")]
+    Address(#[source] std::io::Error),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+    /// The root makes no verifier of clients.
+    #[error("the root cannot verify clients")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// The server ended.
+    #[error("the signing server failed")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+impl Control {
+    /// Opens (or, the first time, makes) the authority and binds the address.
+    ///
+    /// # Errors
+    /// When the authority's directory, the configuration or the address cannot be used.
+    pub async fn bind(config: &Config, clock: Clock) -> Result<Self, ControlError> {
+        config.validate()?;
+        let now = clock.now();
+        let domain = &config.trust_domain;
+        let authority = Arc::new(match &config.authority {
+            None => Authority::open(&config.directory, domain, now)?,
+            Some(files) => Authority::supplied(files, domain, now)?,
+        });
+        let tokens = Arc::new(TokenStore::open(&config.directory)?);
+        let attestor = Attestor::new(authority.bundle(), Arc::clone(&tokens))?;
+        let names = config.server_names.clone();
+        let own = OwnCertificate::new(Arc::clone(&authority), (names, config.leaf_lifetime), now)?;
+        let listener = config.listen.bind().await?;
+        let address = listener.address().map_err(ControlError::Address)?;
+        let ready = Ready::new();
+        let serving = ready.require("signing");
+        Ok(Self {
+            authority,
+            tokens,
+            attestor,
+            lifetime: config.leaf_lifetime,
+            own: Arc::new(own),
+            listener,
+            address,
+            clock,
+            ready,
+            serving,
+        })
+    }
+
+    /// Where it listens; tells the port that the system chose.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The root that sidecars must trust.
+    #[must_use]
+    pub fn bundle(&self) -> &TrustBundle {
+        self.authority.bundle()
+    }
+
+    /// What `/config` of the admin pages shows: names and addresses, never a key or a token.
+    #[must_use]
+    pub fn dump(&self) -> serde_json::Value {
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "trustDomain": self.authority.bundle().domain().as_str(),
+            "address": self.address,
+            "roots": self.authority.bundle().to_pem(),
+        })
+    }
+
+    /// What is still missing before it serves; for the admin page.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        self.ready.clone()
+    }
+
+    /// Starts serving as essential tasks of `tasks`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn start(self, tasks: &mut Tasks) -> Result<(), ControlError> {
+        let roots = self.authority.bundle().to_root_store();
+        let acceptor = tls::acceptor(Arc::clone(&self.own), roots, &self.clock)?;
+        let signing = Signing::new(
+            (self.authority.clone(), self.attestor, self.tokens.clone()),
+            self.lifetime,
+            self.clock.clone(),
+        );
+        let incoming = tls::incoming(self.listener, acceptor);
+        let drain = tasks.drain();
+        let server = Server::builder()
+            .timeout(Duration::from_secs(10))
+            .max_concurrent_streams(16)
+            .http2_max_header_list_size(16 * 1024)
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .max_connection_age(Duration::from_secs(300))
+            .add_service(signing.into_service());
+        self.serving.met();
+        let serving = self.serving;
+        tasks.spawn("signing", async move {
+            let begun = drain.clone();
+            server
+                .serve_with_incoming_shutdown(incoming, async move {
+                    begun.begun().await;
+                    serving.unmet("draining");
+                })
+                .await
+        });
+        tasks.spawn(
+            "authority upkeep",
+            upkeep((self.authority, self.own, self.tokens), self.clock, tasks.drain()),
+        );
+        Ok(())
+    }
+}
+
+/// Makes a join token for `workload` (`ns/<namespace>/sa/<service account>`). The control plane need not run.
+///
+/// # Errors
+/// When the workload is none, is reserved, or the token cannot be stored.
+pub fn create_join_token(
+    config: &Config,
+    workload: &str,
+    ttl: Duration,
+    now: SystemTime,
+) -> Result<JoinToken, ControlError> {
+    let id = workload_id(&config.trust_domain, workload)?;
+    if is_reserved(&id) {
+        return Err(ControlError::Reserved);
+    }
+    Ok(TokenStore::open(&config.directory)?.create(&id, ttl, now)?)
+}
+
+/// Keeps the issuing certificate, the server's own certificate and the tokens fresh. A failure is said and
+/// tried again: what is in use stays.
+async fn upkeep(
+    (authority, own, tokens): (Arc<Authority>, Arc<OwnCertificate>, Arc<TokenStore>),
+    clock: Clock,
+    drain: Drain,
+) -> Result<(), ControlError> {
+    let mut next_sweep = clock.now();
+    loop {
+        tokio::select! {
+            () = drain.begun() => return Ok(()),
+            () = tokio::time::sleep(UPKEEP) => {}
+        }
+        let now = clock.now();
+        own.renew_if_due(now);
+        if now < next_sweep {
+            continue;
+        }
+        next_sweep = now.checked_add(SWEEP).unwrap_or(now);
+        own::look_after(&authority, now);
+        match tokens.sweep(now) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed expired join tokens"),
+            Err(error) => tracing::warn!(%error, "join tokens cannot be swept"),
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! Nothing here reads a clock, a file or the network. Time is an argument.
 
+#![warn(clippy::as_conversions)]
+
 mod bundle;
 mod key;
 mod leaf;

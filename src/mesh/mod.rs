@@ -1,1 +1,30 @@
 //! Pure: from workloads and identities to Envoy configuration.
+//!
+//! [`Config`] is what a person writes, [`Mesh`] is the same after every check, and [`bootstrap()`] turns it into an
+//! Envoy bootstrap that is complete in itself: listeners and clusters are static, secrets come from the sidecar.
+//!
+//! What cannot be built here, whatever the input:
+//! - a TLS context of a client without the identities it accepts, without roots, or below TLS 1.3;
+//! - an inbound listener that takes plaintext, resumes sessions, or passes what no filter chain matched;
+//! - a listener towards an application without a question to the gate, or one that opens when the gate is down.
+//!
+//! Traffic is not captured in this form: callers dial the listener of their sidecar. So inbound traffic goes to one
+//! fixed address of the application, where a capturing proxy would use the original destination.
+
+mod address;
+mod bootstrap;
+mod cluster;
+mod config;
+mod http;
+mod listener;
+mod model;
+mod tls;
+
+pub use address::{Endpoint, InvalidEndpoint, InvalidUpstream, Upstream};
+pub use bootstrap::{bootstrap, to_yaml};
+pub use config::{Config, EdgeConfig, InboundConfig, InvalidName, Name, OutboundConfig, Protocol};
+pub use model::{Edge, Fault, Inbound, InvalidMesh, Mesh, Outbound, PeerIds, Sidecar};
+pub use tls::{OWN_CERTIFICATE, ROOTS};
+
+#[cfg(test)]
+mod tests;

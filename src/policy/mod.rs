@@ -1,1 +1,49 @@
 //! Pure: the resources a team writes, compiled into an index that decides.
+//!
+//! [`parse`] reads YAML into [`Resource`]s and refuses what it does not understand, with the place of the mistake.
+//! [`PolicySet::compile`] turns the policies of one workload into an index. [`PolicySet::decide`] judges the
+//! [`Facts`] of one request or connection:
+//!
+//! 1. any matching `deny` rule refuses;
+//! 2. else any rule, of either kind, whose typed parts match but whose `when` cannot be evaluated refuses;
+//! 3. else any matching `allow` rule admits;
+//! 4. else nothing allows, and it is refused; if an allow rule asked for a user and there is none, that is said.
+//!
+//! Of several rules with the same outcome the first by policy, then by place in the policy, is named. Nothing here
+//! reads a file, a clock or the network: time is one of the facts.
+
+#![warn(clippy::as_conversions)]
+
+pub mod yaml;
+
+mod access;
+mod asked;
+mod condition;
+mod decide;
+mod facts;
+mod field;
+mod index;
+mod presentation;
+mod problem;
+mod provider;
+mod raw;
+mod resource;
+mod set;
+mod template;
+mod users;
+
+#[cfg(test)]
+mod tests;
+
+pub use access::{
+    AccessPolicy, AccessPolicySpec, ClaimValue, Effect, PeerPattern, RequestPattern, Rule, Users,
+};
+pub use condition::{Condition, InvalidCondition};
+pub use decide::{Decision, Fate, Mismatch, NoRecorder, Recorder, UndecidableReason};
+pub use facts::{Facts, HeaderValue, Headers, RequestFacts, UserFacts};
+pub use presentation::{Credentials, Presentation, PresentationChoice};
+pub use problem::{InvalidResource, InvalidRule, Origin};
+pub use provider::{Algorithm, ClaimMapping, IdentityProvider, IdentityProviderSpec, Keys};
+pub use resource::{API_VERSION, KINDS, Metadata, Resource, parse};
+pub use set::{PolicySet, RuleName, Workload};
+pub use template::{InvalidTemplate, PathTemplate};

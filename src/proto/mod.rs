@@ -1,4 +1,11 @@
-//! The wire: protobuf messages that `envoy-types` does not carry, and a borrowed decoder for CheckRequest.
+//! The wire: protobuf messages that `envoy-types` does not carry, and a lean codec for the one message
+//! that is on every request's path.
+
+pub mod answer;
+pub mod check;
+mod wire;
+
+pub use wire::WireError;
 
 /// `istio.v1.auth`: the certificate signing contract (see `proto/istio_ca.proto`).
 #[allow(

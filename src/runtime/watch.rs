@@ -35,9 +35,14 @@ impl FileWatch {
     pub fn new(paths: &[PathBuf]) -> Result<Self, WatchError> {
         // One slot is enough: an event that finds it full says nothing new.
         let (sender, events) = mpsc::channel(1);
+        let watched = paths.to_vec();
         let report = move |event: notify::Result<notify::Event>| {
-            let reads_only = matches!(&event, Ok(event) if event.kind.is_access());
-            if !reads_only {
+            let matters = match &event {
+                Ok(event) => !event.kind.is_access() && concerns(&watched, &event.paths),
+                // Events were lost: anything may have changed.
+                Err(_) => true,
+            };
+            if matters {
                 let _full = sender.try_send(());
             }
         };
@@ -62,5 +67,50 @@ impl FileWatch {
         self.events.recv().await?;
         while let Ok(Some(())) = tokio::time::timeout(SETTLE, self.events.recv()).await {}
         Some(())
+    }
+}
+
+/// True when an event may concern a watched path. Other files of the same directory do not: a log that grows beside a
+/// policy must not have the policy read again and again.
+fn concerns(watched: &[PathBuf], changed: &[PathBuf]) -> bool {
+    // An event that names no path (an overflow) may be about anything.
+    changed.is_empty()
+        || changed.iter().any(|changed| {
+            // The link that a mounted volume swaps, and the directories behind it.
+            let is_volume_link =
+                changed.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
+            is_volume_link
+                || watched.iter().any(|path| {
+                    changed.file_name() == path.file_name()
+                        || (changed.parent().is_some_and(|parent| parent == path)
+                            && !is_log(changed))
+                })
+        })
+}
+
+/// Logs may stand in a watched directory too.
+fn is_log(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_watched_is_reported() {
+        let watched = ["/etc/h/policy.yaml", "/etc/h/resources"].map(PathBuf::from);
+        let seen = |path: &str| concerns(&watched, &[PathBuf::from(path)]);
+        for path in
+            ["/etc/h/policy.yaml", "/etc/h/resources/a.yaml", "/etc/h/..data", "/etc/h/resources"]
+        {
+            assert!(seen(path), "{path}");
+        }
+        for path in
+            ["/etc/h/decisions.log", "/etc/h/resources/decisions.log", "/etc/h/.policy.yaml.1.tmp"]
+        {
+            assert!(!seen(path), "{path}");
+        }
+        assert!(concerns(&watched, &[]));
     }
 }

@@ -1,0 +1,164 @@
+//! The header lines of a request, and what the gate itself reads among them.
+
+use super::request::Target;
+use crate::authn::{Evidence, bearer};
+use crate::policy;
+
+/// More header lines are refused.
+const MAX_HEADERS: usize = 512;
+
+/// The header lines of one request.
+#[derive(Debug)]
+pub struct HeaderLines<'a>(pub(super) Vec<(&'a str, &'a [u8])>);
+
+/// Who reads a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientKind {
+    /// A gRPC client: reads trailers.
+    Grpc,
+    /// A person's browser: reads a page.
+    Browser,
+    /// Anything else: reads JSON.
+    Api,
+}
+
+impl policy::Headers for HeaderLines<'_> {
+    fn value(&self, name: &str) -> policy::HeaderValue<'_> {
+        let mut found = policy::HeaderValue::Absent;
+        for (_, value) in self.0.iter().filter(|(line, _)| *line == name) {
+            found = match found {
+                policy::HeaderValue::Absent => policy::HeaderValue::One(value),
+                policy::HeaderValue::One(_) | policy::HeaderValue::Many => {
+                    return policy::HeaderValue::Many;
+                }
+            };
+        }
+        found
+    }
+}
+
+/// The headers that the gate itself reads, found in one pass.
+#[derive(Default)]
+pub(super) struct Interesting<'a> {
+    pub(super) method: Option<&'a [u8]>,
+    pub(super) path: Option<&'a [u8]>,
+    pub(super) authority: Option<&'a [u8]>,
+    /// The first two are enough: more than one is refused.
+    authorization: [Option<&'a [u8]>; 2],
+    pub(super) request_id: Option<&'a [u8]>,
+    pub(super) traceparent: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+    accept: Option<&'a [u8]>,
+    /// Too many lines, or a name that is not in lower case.
+    pub(super) unreadable: bool,
+}
+
+impl<'a> Interesting<'a> {
+    pub(super) fn among(headers: &[(&'a str, &'a [u8])]) -> Self {
+        let mut found = Self { unreadable: headers.len() > MAX_HEADERS, ..Self::default() };
+        for (name, value) in headers.iter().take(MAX_HEADERS) {
+            match *name {
+                ":method" => found.method = Some(value),
+                ":path" => found.path = Some(value),
+                ":authority" => found.authority = Some(value),
+                "authorization" => match &mut found.authorization {
+                    [first @ None, _] => *first = Some(value),
+                    [_, second] => *second = Some(value),
+                },
+                "x-request-id" => found.request_id = Some(value),
+                "traceparent" => found.traceparent = Some(value),
+                "content-type" => found.content_type = Some(value),
+                "accept" => found.accept = Some(value),
+                // Envoy lower-cases every name. One that is not would slip past every comparison here.
+                name if name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase()) => {
+                    found.unreadable = true;
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    pub(super) fn token(&self) -> Evidence<'a> {
+        match self.authorization {
+            [None, _] => bearer(&[]),
+            [Some(one), None] => bearer(&[one]),
+            [Some(one), Some(two)] => bearer(&[one, two]),
+        }
+    }
+
+    pub(super) fn client(&self, target: Option<Target<'_>>) -> ClientKind {
+        let starts = |value: Option<&[u8]>, prefix: &[u8]| {
+            value.is_some_and(|v| {
+                v.len() >= prefix.len()
+                    && v.iter().zip(prefix).all(|(a, b)| a.eq_ignore_ascii_case(b))
+            })
+        };
+        if starts(self.content_type, b"application/grpc") {
+            ClientKind::Grpc
+        } else if target.is_some_and(|target| target.method == "GET")
+            && starts(self.accept, b"text/html")
+        {
+            ClientKind::Browser
+        } else {
+            ClientKind::Api
+        }
+    }
+}
+
+/// A request id is echoed to the client and written to logs, so only short and plain ones are taken over.
+pub(super) fn plain_request_id(value: &[u8]) -> Option<&str> {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if value.is_empty() || value.len() > 128 || !value.iter().all(plain) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()
+}
+
+/// The trace id of a `traceparent` of version 00: `00-<32 hex>-<16 hex>-<2 hex>`, not all zeros.
+pub(super) fn trace_id(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    let mut parts = text.split('-');
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let nonzero = |part: &str| part.bytes().any(|b| b != b'0');
+    let valid = version == "00"
+        && hex(trace, 32)
+        && hex(span, 16)
+        && hex(flags, 2)
+        && nonzero(trace)
+        && nonzero(span)
+        && parts.next().is_none();
+    valid.then_some(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_request_ids_are_echoed() {
+        assert_eq!(plain_request_id(b"f6160f36-6a6d"), Some("f6160f36-6a6d"));
+        for bad in [&b""[..], b"a b", b"a\r\nb", b"<script>", &[b'a'; 129]] {
+            assert_eq!(plain_request_id(bad), None);
+        }
+    }
+
+    #[test]
+    fn a_trace_is_joined_only_by_a_valid_parent() {
+        let good = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(trace_id(good), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        for bad in [
+            &b"00-4BF92F3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"[..],
+            b"01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            b"junk",
+        ] {
+            assert_eq!(trace_id(bad), None);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The decision record: one JSON line per Check. It says who, what, which rule, why, and how long, and never holds
+//! a token, a cookie, a signature or a query.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::gate::Judged;
+use super::verdict::Verdict;
+
+/// Every field a record can have, in order. A golden list: readers of the log key on these names.
+pub const RECORD_FIELDS: &[&str] = &[
+    "time",
+    "decision",
+    "code",
+    "reason",
+    "rule.name",
+    "peer.id",
+    "user.provider",
+    "user.id",
+    "token.id",
+    "request.id",
+    "request.method",
+    "request.host",
+    "request.path",
+    "source.address",
+    "trace.id",
+    "revision",
+    "duration_us",
+];
+
+/// Longer texts that a client chose are cut in the record.
+const MAX_TEXT: usize = 1024;
+
+/// One record, borrowed from the judged request.
+pub(super) struct Record<'j> {
+    judged: &'j Judged<'j, 'j>,
+    elapsed: Duration,
+}
+
+impl<'j> Record<'j> {
+    pub(super) fn of(judged: &'j Judged<'_, '_>, elapsed: Duration) -> Self {
+        Self { judged, elapsed }
+    }
+
+    /// Appends the line, with its line break.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let judged = self.judged;
+        out.extend_from_slice(b"{\"time\":\"");
+        // Writing to a Vec does not fail; a year past 9999 leaves the field empty.
+        drop(OffsetDateTime::from(judged.received).format_into(out, &Rfc3339));
+        out.push(b'"');
+        match &judged.verdict {
+            Verdict::Permit(_) => out.extend_from_slice(b",\"decision\":\"allow\""),
+            Verdict::Denial(denial) => {
+                out.extend_from_slice(b",\"decision\":\"deny\",\"code\":\"");
+                out.extend_from_slice(denial.code().as_bytes());
+                out.push(b'"');
+                text(out, "reason", denial.reason());
+            }
+        }
+        if let Some(rule) = judged.verdict.rule() {
+            text(out, "rule.name", rule.as_str());
+        }
+        self.write_principals(out);
+        text(out, "request.id", judged.request_id.as_str());
+        self.write_request(out);
+        text(out, "revision", judged.snapshot.revision());
+        out.extend_from_slice(b",\"duration_us\":");
+        let micros = u64::try_from(self.elapsed.as_micros()).unwrap_or(u64::MAX);
+        out.extend_from_slice(itoa::Buffer::new().format(micros).as_bytes());
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn write_principals(&self, out: &mut Vec<u8>) {
+        let Some(principals) = &self.judged.principals else { return };
+        if let Some(peer) = principals.peer() {
+            text(out, "peer.id", peer.id().as_str());
+        }
+        if let Some(user) = principals.user() {
+            text(out, "user.provider", user.facts().provider());
+            text(out, "user.id", user.facts().subject());
+            if let Some(id) = user.token_id() {
+                text(out, "token.id", id);
+            }
+        }
+    }
+
+    fn write_request(&self, out: &mut Vec<u8>) {
+        let envelope = &self.judged.envelope;
+        if let Some(target) = envelope.http {
+            text(out, "request.method", target.method);
+            text(out, "request.host", target.host);
+            text(out, "request.path", target.path);
+        }
+        if let Some(address) = envelope.source_address {
+            text(out, "source.address", address);
+        }
+        if let Some(trace) = envelope.trace_id {
+            text(out, "trace.id", trace);
+        }
+    }
+}
+
+/// Appends `,"name":"value"`, escaped, cut at [`MAX_TEXT`] bytes.
+fn text(out: &mut Vec<u8>, name: &'static str, value: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    let cut = value.floor_char_boundary(MAX_TEXT);
+    let shown = value.get(..cut).unwrap_or_default();
+    if needs_escape(shown.as_bytes()) {
+        // Serialising text to a Vec does not fail.
+        drop(serde_json::to_writer(&mut *out, shown));
+    } else {
+        out.push(b'"');
+        drop(out.write_all(shown.as_bytes()));
+        out.push(b'"');
+    }
+}
+
+fn needs_escape(bytes: &[u8]) -> bool {
+    bytes.iter().any(|b| *b < 0x20 || *b == b'"' || *b == b'\\')
+}

@@ -1,0 +1,118 @@
+//! A verdict becomes a CheckResponse: an allowing one from a [`Permit`] only, a refusing one from a [`Denial`] only.
+
+use bytes::Bytes;
+
+use super::gate::Judged;
+use super::headers::ClientKind;
+use super::verdict::{Challenge, Denial, Permit, Verdict};
+use crate::proto::answer::{self, HeaderText, MetadataField, Mutations, RefusalStatus};
+
+/// Encodes the answer for Envoy.
+pub(super) fn answer(judged: &Judged<'_, '_>) -> Bytes {
+    match &judged.verdict {
+        Verdict::Permit(permit) => allow(judged, permit),
+        Verdict::Denial(denial) => deny(judged, denial),
+    }
+}
+
+fn allow(judged: &Judged<'_, '_>, permit: &Permit<'_>) -> Bytes {
+    let presentation = judged.snapshot.presentation();
+    let (user, peer) = identities(judged);
+    let mut set = Vec::with_capacity(2);
+    if let Some(user) = user {
+        set.push((presentation.user_header.as_str(), HeaderText::encode(user)));
+    }
+    if let Some(peer) = peer {
+        set.push((presentation.peer_header.as_str(), HeaderText::encode(peer)));
+    }
+    let removed = presentation.removed(user.is_some(), peer.is_some());
+    let metadata = [
+        ("decision", "allow"),
+        ("rule", permit.rule().as_str()),
+        ("user", user.unwrap_or_default()),
+        ("peer", peer.unwrap_or_default()),
+        ("revision", judged.snapshot.revision()),
+        ("request_id", judged.request_id.as_str()),
+    ];
+    answer::allow(&Mutations { set, removed }, &metadata)
+}
+
+fn deny(judged: &Judged<'_, '_>, denial: &Denial<'_>) -> Bytes {
+    let request_id = judged.request_id.as_str();
+    let (user, peer) = identities(judged);
+    let metadata: [MetadataField<'_>; 7] = [
+        ("decision", "deny"),
+        ("code", denial.code()),
+        ("rule", denial.rule().map(|rule| rule.as_str()).unwrap_or_default()),
+        ("user", user.unwrap_or_default()),
+        ("peer", peer.unwrap_or_default()),
+        ("revision", judged.snapshot.revision()),
+        ("request_id", request_id),
+    ];
+    let status = denial.status();
+    let grpc_status = status.grpc().to_string();
+    let mut headers = vec![
+        ("x-request-id", HeaderText::encode(request_id)),
+        ("cache-control", HeaderText::encode("no-store")),
+    ];
+    match denial.challenge() {
+        Challenge::None => {}
+        Challenge::Missing => {
+            headers.push(("www-authenticate", HeaderText::encode("Bearer realm=\"hopgate\"")));
+        }
+        Challenge::Invalid => headers.push((
+            "www-authenticate",
+            HeaderText::encode("Bearer realm=\"hopgate\", error=\"invalid_token\""),
+        )),
+    }
+    let body = match judged.envelope.client {
+        ClientKind::Grpc => {
+            headers.push(("grpc-status", HeaderText::encode(&grpc_status)));
+            format!("{} (request {request_id})", public_text(status).1)
+        }
+        ClientKind::Browser => {
+            headers.push(("content-type", HeaderText::encode("text/html; charset=utf-8")));
+            headers.push(("x-content-type-options", HeaderText::encode("nosniff")));
+            page(status, request_id)
+        }
+        ClientKind::Api => {
+            headers.push(("content-type", HeaderText::encode("application/json")));
+            let (code, text) = public_text(status);
+            format!(r#"{{"error":"{code}","message":"{text}","request_id":"{request_id}"}}"#)
+        }
+    };
+    answer::deny(status, &headers, &body, &metadata)
+}
+
+fn identities<'j>(judged: &'j Judged<'_, '_>) -> (Option<&'j str>, Option<&'j str>) {
+    let principals = judged.principals.as_ref();
+    (
+        principals.and_then(|p| p.user()).map(|user| user.facts().subject()),
+        principals.and_then(|p| p.peer()).map(|peer| peer.id().as_str()),
+    )
+}
+
+/// What any stranger may know: which kind of refusal it is, not why.
+fn public_text(status: RefusalStatus) -> (&'static str, &'static str) {
+    match status {
+        RefusalStatus::BadRequest => ("bad_request", "The request cannot be accepted as it is."),
+        RefusalStatus::Unauthorized => ("unauthenticated", "A valid credential is required."),
+        RefusalStatus::Forbidden => ("forbidden", "This request is not allowed."),
+        RefusalStatus::Internal => ("internal", "The request could not be checked."),
+        RefusalStatus::Unavailable => {
+            ("unavailable", "The request cannot be checked right now. Try again later.")
+        }
+    }
+}
+
+/// The request id is plain (letters, digits, `-`, `_`, `.`), so it needs no escaping in HTML or JSON.
+fn page(status: RefusalStatus, request_id: &str) -> String {
+    let (_, text) = public_text(status);
+    let code = status.http();
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{code}</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>body{{font:16px/1.5 system-ui,sans-serif;\
+         margin:20vh auto;max-width:32em;padding:0 1em}}code{{color:#666}}</style></head>\
+         <body><h1>{code}</h1><p>{text}</p><p><code>Request {request_id}</code></p></body></html>"
+    )
+}

@@ -1,0 +1,47 @@
+//! Everything one decision rests on, immutable and replaced whole.
+
+use std::sync::Arc;
+
+use super::presentation::Presentation;
+use crate::authn::Providers;
+use crate::policy::PolicySet;
+
+/// Rules and keys under one revision.
+#[derive(Debug)]
+pub struct Snapshot {
+    revision: String,
+    policies: Arc<PolicySet>,
+    providers: Providers,
+    presentation: Presentation,
+}
+
+impl Snapshot {
+    /// Joins what was compiled. `revision` names it in answers, records and metrics.
+    #[must_use]
+    pub fn new(revision: String, policies: Arc<PolicySet>, providers: Providers) -> Self {
+        let presentation = Presentation::new(policies.presentation());
+        Self { revision, policies, providers, presentation }
+    }
+
+    /// The name of this snapshot.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
+    /// Whose tokens count.
+    #[must_use]
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    pub(super) fn presentation(&self) -> &Presentation {
+        &self.presentation
+    }
+}

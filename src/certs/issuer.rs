@@ -1,0 +1,316 @@
+//! Asks a control plane for a certificate, and believes nothing of the answer that is not verified.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use zeroize::Zeroizing;
+
+use crate::identity::{
+    InvalidKey, InvalidSvid, PrivateKey, SpiffeId, TrustBundle, WorkloadIdentity, X509Svid,
+};
+use crate::proto::istio::IstioCertificateRequest;
+use crate::proto::istio::istio_certificate_service_client::IstioCertificateServiceClient;
+use crate::runtime::{Clock, FileError, read_secret};
+
+use super::config::JoinToken;
+use super::tls::client_config;
+
+/// One attempt, from the first packet to the verified answer.
+const ATTEMPT: Duration = Duration::from_secs(10);
+const MAX_ANSWER: usize = 256 * 1024;
+const MAX_TOKEN: u64 = 4 * 1024;
+
+/// A text is no address of a control plane.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no control plane; write https://host:port")]
+pub struct InvalidServer(String);
+
+/// No certificate could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// There is neither a valid certificate nor a join token to prove this workload with.
+    #[error(
+        "nothing to prove this workload with: no valid certificate and no join token; make one with: \
+         hopgate control token"
+    )]
+    NoCredentials,
+    /// The join token cannot be read.
+    #[error("the join token cannot be read")]
+    Token(#[source] FileError),
+    /// The join token is empty or holds what no header can carry.
+    #[error("the join token is not readable text")]
+    UnusableToken,
+    /// The key or the request cannot be made.
+    #[error("a key cannot be made")]
+    Key(#[from] InvalidKey),
+    /// The request cannot be made.
+    #[error("a signing request cannot be made")]
+    Request(#[source] rcgen::Error),
+    /// The TLS configuration is refused.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+    /// The control plane cannot be reached, or its certificate is not trusted.
+    #[error("the control plane cannot be reached")]
+    Connect(#[source] tonic::transport::Error),
+    /// No answer in time.
+    #[error("no answer from the control plane within {ATTEMPT:?}")]
+    TimedOut,
+    /// The control plane refuses.
+    #[error("the control plane refuses ({code:?}): {message}")]
+    Refused {
+        /// The gRPC code.
+        code: tonic::Code,
+        /// The control plane's words.
+        message: String,
+    },
+    /// The answer is no chain of PEM certificates.
+    #[error("the answer is no certificate chain")]
+    Unreadable,
+    /// The answer carries a root that is not trusted here.
+    #[error("the answer carries a foreign root")]
+    ForeignRoot,
+    /// The answer does not verify.
+    #[error("the answer is refused")]
+    Svid(#[from] InvalidSvid),
+    /// The answer names another workload.
+    #[error("the answer is for {found}, not for {expected}")]
+    OtherWorkload {
+        /// Whom it names.
+        found: SpiffeId,
+        /// Who asked.
+        expected: SpiffeId,
+    },
+}
+
+/// A control plane, seen from one workload.
+pub(super) struct Issuer {
+    host: String,
+    port: u16,
+    name: ServerName<'static>,
+    workload: SpiffeId,
+    token: JoinToken,
+    clock: Clock,
+}
+
+/// With what an attempt proves who asks. Never with both: one must be enough.
+enum Proof<'a> {
+    Certificate(&'a WorkloadIdentity),
+    Token(Zeroizing<String>),
+}
+
+impl Issuer {
+    pub(super) fn new(
+        server: &str,
+        token: JoinToken,
+        workload: SpiffeId,
+        clock: Clock,
+    ) -> Result<Self, InvalidServer> {
+        let invalid = || InvalidServer(server.to_owned());
+        let uri: http::Uri = server.parse().map_err(|_| invalid())?;
+        let bare = uri.path() == "/" && uri.query().is_none();
+        if uri.scheme_str() != Some("https") || !bare || server.contains('@') {
+            return Err(invalid());
+        }
+        let host = uri.host().map(|host| host.trim_start_matches('[').trim_end_matches(']'));
+        let host = host.ok_or_else(invalid)?.to_owned();
+        let port = uri.port_u16().ok_or_else(invalid)?;
+        let name = ServerName::try_from(host.clone()).map_err(|_| invalid())?;
+        Ok(Self { host, port, name, workload, token, clock })
+    }
+
+    /// Gets a new certificate: proven by `current` while it is valid, else by the join token. If the
+    /// control plane does not take the certificate (its root may be new), the token is tried as well.
+    pub(super) async fn issue(
+        &self,
+        current: Option<&WorkloadIdentity>,
+        bundle: &TrustBundle,
+    ) -> Result<X509Svid, IssueError> {
+        let now = self.clock.now();
+        let valid = current.filter(|held| {
+            let leaf = held.svid.leaf();
+            leaf.not_before() <= now && now <= leaf.not_after()
+        });
+        let Some(identity) = valid else {
+            return self.attempt(Proof::Token(self.read_token()?), bundle).await;
+        };
+        let refusal = match self.attempt(Proof::Certificate(identity), bundle).await {
+            Ok(svid) => return Ok(svid),
+            Err(refusal) => refusal,
+        };
+        // A refused client certificate shows itself in TLS 1.3 only after the handshake, as a broken call.
+        let not_taken = match &refusal {
+            IssueError::Refused { code, .. } => {
+                matches!(code, tonic::Code::Unauthenticated | tonic::Code::Unknown)
+            }
+            _ => false,
+        };
+        match self.read_token() {
+            Ok(token) if not_taken => {
+                tracing::warn!(error = %refusal, "certificate not taken, trying the join token");
+                self.attempt(Proof::Token(token), bundle).await.map_err(|second| {
+                    tracing::warn!(error = %second, "the join token does not help either");
+                    refusal
+                })
+            }
+            Ok(_) | Err(_) => Err(refusal),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        proof: Proof<'_>,
+        bundle: &TrustBundle,
+    ) -> Result<X509Svid, IssueError> {
+        let key = PrivateKey::generate()?;
+        let csr = self.signing_request(&key)?;
+        let call = self.call(&proof, csr, bundle);
+        let answer =
+            tokio::time::timeout(ATTEMPT, call).await.map_err(|_| IssueError::TimedOut)??;
+        verify(&answer, key, (&self.workload, bundle), self.clock.now())
+    }
+
+    fn signing_request(&self, key: &PrivateKey) -> Result<String, IssueError> {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let uri = self.workload.as_str().try_into().map_err(IssueError::Request)?;
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+        let request = params.serialize_request(&key.to_key_pair()?);
+        request.and_then(|request| request.pem()).map_err(IssueError::Request)
+    }
+
+    async fn call(
+        &self,
+        proof: &Proof<'_>,
+        csr: String,
+        bundle: &TrustBundle,
+    ) -> Result<Vec<String>, IssueError> {
+        let current = match proof {
+            Proof::Certificate(identity) => Some(*identity),
+            Proof::Token(_) => None,
+        };
+        let channel = self.connect(current, bundle).await?;
+        let mut client =
+            IstioCertificateServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+        let message = IstioCertificateRequest { csr, validity_duration: 0, metadata: None };
+        let mut request = tonic::Request::new(message);
+        if let Proof::Token(token) = proof {
+            let header = Zeroizing::new(format!("Bearer {}", token.as_str()));
+            let mut value =
+                MetadataValue::try_from(header.as_str()).map_err(|_| IssueError::UnusableToken)?;
+            value.set_sensitive(true);
+            request.metadata_mut().insert("authorization", value);
+        }
+        let answer = client.create_certificate(request).await.map_err(|status| {
+            IssueError::Refused { code: status.code(), message: status.message().to_owned() }
+        })?;
+        Ok(answer.into_inner().cert_chain)
+    }
+
+    async fn connect(
+        &self,
+        current: Option<&WorkloadIdentity>,
+        bundle: &TrustBundle,
+    ) -> Result<Channel, IssueError> {
+        let config = client_config(bundle, current, &self.clock).map_err(IssueError::Tls)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let (host, port, name) = (self.host.clone(), self.port, self.name.clone());
+        let connect = tower::service_fn(move |_: http::Uri| {
+            let (host, name, connector) = (host.clone(), name.clone(), connector.clone());
+            async move {
+                let tcp = TcpStream::connect((host.as_str(), port)).await?;
+                tcp.set_nodelay(true)?;
+                let tls = connector.connect(name, tcp).await?;
+                Ok::<_, io::Error>(TokioIo::new(tls))
+            }
+        });
+        // tonic adds TLS of its own to an https address; ours is in the connector.
+        let authority = if self.host.contains(':') {
+            format!("http://[{}]:{port}", self.host)
+        } else {
+            format!("http://{}:{port}", self.host)
+        };
+        let endpoint = Endpoint::from_shared(authority).map_err(IssueError::Connect)?;
+        endpoint.connect_with_connector(connect).await.map_err(IssueError::Connect)
+    }
+
+    fn read_token(&self) -> Result<Zeroizing<String>, IssueError> {
+        let text = match &self.token {
+            JoinToken::None => return Err(IssueError::NoCredentials),
+            JoinToken::Inline(token) => Zeroizing::new(token.trim_ascii().to_owned()),
+            JoinToken::File(path) => {
+                let text = read_secret(path, MAX_TOKEN).map_err(IssueError::Token)?;
+                Zeroizing::new(text.trim_ascii().to_owned())
+            }
+        };
+        if text.is_empty() { Err(IssueError::UnusableToken) } else { Ok(text) }
+    }
+}
+
+fn verify(
+    answer: &[String],
+    key: PrivateKey,
+    (workload, bundle): (&SpiffeId, &TrustBundle),
+    now: SystemTime,
+) -> Result<X509Svid, IssueError> {
+    let mut chain = Vec::new();
+    for text in answer {
+        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+            let certificate = certificate.map_err(|_| IssueError::Unreadable)?;
+            if bundle.roots().contains(&certificate) {
+                continue;
+            }
+            if is_self_issued(&certificate)? {
+                return Err(IssueError::ForeignRoot);
+            }
+            chain.push(certificate);
+        }
+    }
+    let svid = X509Svid::new(chain, key, bundle, now)?;
+    if svid.id() != workload {
+        let (found, expected) = (svid.id().clone(), workload.clone());
+        return Err(IssueError::OtherWorkload { found, expected });
+    }
+    Ok(svid)
+}
+
+/// A root names itself as its issuer. A leaf with an empty subject does not, as its issuer has a name.
+fn is_self_issued(certificate: &CertificateDer<'_>) -> Result<bool, IssueError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| IssueError::Unreadable)?;
+    Ok(parsed.subject().as_raw() == parsed.issuer().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_https_address_is_taken() {
+        let workload = SpiffeId::parse("spiffe://demo.mesh/ns/shop/sa/orders").unwrap();
+        let new =
+            |server: &str| Issuer::new(server, JoinToken::None, workload.clone(), Clock::system());
+        for good in ["https://localhost:15012", "https://127.0.0.1:1/", "https://[::1]:15012"] {
+            assert!(new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "localhost:15012",
+            "http://localhost:15012",
+            "https://localhost",
+            "https://localhost:1/path",
+            "https://localhost:1/?q",
+            "https://user@localhost:1",
+            "https://:1",
+        ] {
+            assert!(new(bad).is_err(), "{bad}");
+        }
+    }
+}

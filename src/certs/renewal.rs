@@ -1,0 +1,129 @@
+//! The task that keeps a workload's certificate fresh, and the handles on it.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, watch};
+
+use crate::identity::{InvalidBundle, SpiffeId, WorkloadIdentity};
+use crate::runtime::{Clock, Drain, FileError, WatchError};
+
+use super::config::{Config, Source};
+use super::control_source::ControlTask;
+use super::file_source::FileTask;
+use super::issuer::InvalidServer;
+use super::schedule::Jitter;
+use super::shelf::{self, Shelf, Status};
+use super::store::StateError;
+
+/// Keeps a workload's certificate fresh. Made by [`Renewal::new`], driven by [`Renewal::run`].
+pub struct Renewal {
+    shelf: Shelf,
+    trigger: Arc<Notify>,
+    task: Task,
+}
+
+enum Task {
+    Control(Box<ControlTask>),
+    Files(Box<FileTask>),
+}
+
+/// A handle on a running [`Renewal`]. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct RenewalHandle {
+    trigger: Arc<Notify>,
+    status: Arc<Mutex<Status>>,
+}
+
+/// Renewal cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewalError {
+    /// The address of the control plane.
+    #[error("certificates.control.server")]
+    Server(#[from] InvalidServer),
+    /// The roots cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The roots are no trust bundle.
+    #[error("certificates.control.caFile")]
+    Bundle(#[from] InvalidBundle),
+    /// The state directory cannot be made.
+    #[error("certificates.stateDirectory")]
+    State(#[source] StateError),
+    /// Files cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+}
+
+impl Renewal {
+    /// Reads what is there: roots, and a stored certificate or the files. A certificate that is good is
+    /// published at once, before [`Renewal::run`]. None yet is no error.
+    ///
+    /// # Errors
+    /// When the configuration cannot work: a bad address, no roots, no state directory.
+    pub fn new(config: &Config, workload: SpiffeId, clock: Clock) -> Result<Self, RenewalError> {
+        let shelf = Shelf::new();
+        let task = match &config.source {
+            Source::Control(source) => {
+                let state = config.state_directory.as_deref();
+                let mut task = ControlTask::new(source, state, workload, clock)?;
+                task.restore(&shelf);
+                Task::Control(Box::new(task))
+            }
+            Source::Files(source) => {
+                let mut task = FileTask::new(source, workload, clock)?;
+                task.reload(&shelf);
+                Task::Files(Box::new(task))
+            }
+        };
+        Ok(Self { shelf, trigger: Arc::default(), task })
+    }
+
+    /// The current identity; `None` while there is none that may be served.
+    #[must_use]
+    pub fn identity(&self) -> watch::Receiver<Option<Arc<WorkloadIdentity>>> {
+        self.shelf.subscribe()
+    }
+
+    /// A handle to renew by hand and to ask how things stand.
+    #[must_use]
+    pub fn handle(&self) -> RenewalHandle {
+        RenewalHandle { trigger: Arc::clone(&self.trigger), status: self.shelf.status() }
+    }
+
+    /// Renews until the process drains. An attempt under way is finished first: it may have used up a
+    /// join token, and its certificate must not be lost.
+    ///
+    /// # Errors
+    /// Never yet; it has the form of an essential task.
+    pub async fn run(self, drain: Drain) -> Result<(), RenewalError> {
+        match self.task {
+            Task::Control(mut task) => task.run(&self.shelf, &self.trigger, &drain).await,
+            Task::Files(mut task) => task.run(&self.shelf, &self.trigger, &drain).await,
+        }
+        Ok(())
+    }
+}
+
+impl RenewalHandle {
+    /// Asks for a new certificate now, whatever the schedule says (files are read again). Returns at once;
+    /// the outcome shows on the watch channel and in [`RenewalHandle::status`]. Requests while one is under
+    /// way are one request.
+    pub fn renew_now(&self) {
+        self.trigger.notify_one();
+    }
+
+    /// How the certificate stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        shelf::lock(&self.status).clone()
+    }
+}
+
+/// One random draw. Without random numbers the middle is taken: the spread is lost, nothing else.
+pub(super) fn draw() -> Jitter {
+    let mut bytes = [0; 4];
+    match aws_lc_rs::rand::fill(&mut bytes) {
+        Ok(()) => Jitter::new(f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)),
+        Err(_) => Jitter::new(0.5),
+    }
+}

@@ -1,0 +1,146 @@
+//! The configuration of the control plane.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use serde::{Deserialize, Deserializer};
+
+use crate::ca::{Lifetime, SuppliedFiles};
+use crate::identity::TrustDomain;
+use crate::runtime::Address;
+
+/// The control plane's configuration file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Config {
+    /// The trust domain of all workloads.
+    #[serde(deserialize_with = "trust_domain")]
+    pub trust_domain: TrustDomain,
+    /// Where sidecars ask for certificates.
+    pub listen: Address,
+    /// Where the authority and the join tokens are kept.
+    pub directory: PathBuf,
+    /// How long a workload's certificate lives.
+    #[serde(default = "default_lifetime", deserialize_with = "lifetime")]
+    pub leaf_lifetime: Lifetime,
+    /// DNS names and IP addresses under which sidecars call.
+    #[serde(default = "default_names")]
+    pub server_names: Vec<String>,
+    /// Health and metrics.
+    #[serde(default)]
+    pub admin: Option<Admin>,
+    /// An authority that the operator supplies instead of one made in `directory`.
+    #[serde(default)]
+    pub authority: Option<SuppliedFiles>,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: Address,
+}
+
+/// A field of the configuration cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// Sidecars verify the server by name.
+    #[error("serverNames: at least one is needed")]
+    NoServerName,
+    /// Neither DNS name nor IP address.
+    #[error("serverNames: {0:?} is neither a DNS name nor an IP address")]
+    ServerName(String),
+}
+
+impl Config {
+    /// Makes relative paths relative to `base`, the directory of the configuration file.
+    pub fn resolve(&mut self, base: &Path) {
+        let join = |path: &mut PathBuf| *path = base.join(&*path);
+        join(&mut self.directory);
+        if let Address::Unix(path) = &mut self.listen {
+            join(path);
+        }
+        if let Some(Admin { listen: Address::Unix(path) }) = &mut self.admin {
+            join(path);
+        }
+        if let Some(SuppliedFiles { root, certificate, key }) = &mut self.authority {
+            join(root);
+            join(certificate);
+            join(key);
+        }
+    }
+
+    /// Checks what the types cannot hold.
+    ///
+    /// # Errors
+    /// When a field cannot work.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        if self.server_names.is_empty() {
+            return Err(InvalidConfig::NoServerName);
+        }
+        match self.server_names.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {
+            Some(bad) => Err(InvalidConfig::ServerName(bad.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn trust_domain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TrustDomain, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    TrustDomain::parse(&text)
+        .map_err(|error| serde::de::Error::custom(format!("trust domain {text:?} {error}")))
+}
+
+fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lifetime, D::Error> {
+    let duration: Duration = humantime_serde::deserialize(deserializer)?;
+    Lifetime::new(duration).map_err(serde::de::Error::custom)
+}
+
+fn default_lifetime() -> Lifetime {
+    Lifetime::DEFAULT
+}
+
+fn default_names() -> Vec<String> {
+    vec!["localhost".to_owned()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(extra: &str) -> Result<Config, String> {
+        let json = format!(
+            r#"{{"trustDomain":"demo.mesh","listen":"127.0.0.1:0","directory":"ca"{extra}}}"#
+        );
+        serde_json::from_str(&json).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn defaults_and_paths() {
+        let mut config = parse("").unwrap();
+        config.resolve(Path::new("/etc/hopgate"));
+        assert_eq!(config.directory, Path::new("/etc/hopgate/ca"));
+        assert_eq!(config.leaf_lifetime, Lifetime::DEFAULT);
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_work_is_an_error() {
+        for bad in [
+            r#","leafLifetime":"59s""#,
+            r#","leafLifetime":"25h""#,
+            r#","leafLifetimes":"1h""#,
+            r#","admin":{"listen":"x"}"#,
+            r#","authority":{"root":"r"}"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(parse(r#","leafLifetime":"24h","admin":{"listen":"127.0.0.1:0"}"#).is_ok());
+        let names = |json: &str| parse(&format!(r#","serverNames":{json}"#)).unwrap().validate();
+        assert_eq!(names("[]"), Err(InvalidConfig::NoServerName));
+        assert!(matches!(names(r#"["a b"]"#), Err(InvalidConfig::ServerName(_))));
+        assert_eq!(names(r#"["control.example","127.0.0.1","::1"]"#), Ok(()));
+    }
+}

@@ -1,0 +1,148 @@
+//! TLS of the signing server: 1.3 only, client certificates optional but never unverified, no resumption.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use rustls::pki_types::CertificateDer;
+use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier};
+use rustls::{HandshakeKind, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use crate::certs::time_provider;
+use crate::runtime::{Clock, Connection, Listener};
+
+use super::ControlError;
+use super::own::OwnCertificate;
+
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const MAX_HANDSHAKES: usize = 128;
+const MAX_CONNECTIONS: usize = 4096;
+
+/// The certificates that a caller's TLS connection proved, leaf first. `None`: it showed none.
+#[derive(Debug, Clone)]
+pub(super) struct PeerCertificates(pub(super) Option<Arc<[CertificateDer<'static>]>>);
+
+/// A connection after its handshake.
+pub(super) struct Secured {
+    stream: TlsStream<Connection>,
+    peer: PeerCertificates,
+    _place: OwnedSemaphorePermit,
+}
+
+pub(super) fn acceptor(
+    own: Arc<OwnCertificate>,
+    roots: Arc<RootCertStore>,
+    clock: &Clock,
+) -> Result<TlsAcceptor, ControlError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()?;
+    let mut config = ServerConfig::builder_with_details(provider, time_provider(clock))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(ControlError::Tls)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(own);
+    // A resumed session would carry a client's certificate past its end.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Connections whose handshake succeeded in time. A failed one is logged and forgotten: it must never end
+/// the server. Past the bound of open connections new ones are closed at once.
+pub(super) fn incoming(
+    listener: Listener,
+    acceptor: TlsAcceptor,
+) -> impl Stream<Item = io::Result<Secured>> {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    listener
+        .incoming()
+        .map(move |accepted| handshake(acceptor.clone(), accepted, Arc::clone(&places)))
+        .buffer_unordered(MAX_HANDSHAKES)
+        .filter_map(|secured| async move { secured.map(Ok) })
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    accepted: io::Result<Connection>,
+    places: Arc<Semaphore>,
+) -> Option<Secured> {
+    let connection = match accepted {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            // Without a pause, a process out of file descriptors would spin.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            return None;
+        }
+    };
+    let Ok(place) = places.try_acquire_owned() else {
+        tracing::warn!(limit = MAX_CONNECTIONS, "too many connections, closing a new one");
+        return None;
+    };
+    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(connection)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::info!(%error, "TLS handshake refused");
+            return None;
+        }
+        Err(_) => {
+            tracing::info!("TLS handshake took too long");
+            return None;
+        }
+    };
+    let (_, session) = stream.get_ref();
+    if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+        return None;
+    }
+    let certificates = session.peer_certificates();
+    let peer =
+        PeerCertificates(certificates.map(|c| c.iter().map(|c| c.clone().into_owned()).collect()));
+    Some(Secured { stream, peer, _place: place })
+}
+
+impl Connected for Secured {
+    type ConnectInfo = PeerCertificates;
+
+    fn connect_info(&self) -> PeerCertificates {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Secured {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,59 @@
+//! The whole bootstrap.
+
+use serde_json::{Map, Value, json};
+
+use crate::identity::SpiffeId;
+
+use super::cluster::{AUTHZ_CLUSTER, SDS_CLUSTER, blackhole, sidecar};
+use super::model::{Edge, Inbound, Mesh, Outbound};
+
+/// The most connections that one Envoy takes. Without a bound Envoy warns, and ends when descriptors run out.
+const MAX_CONNECTIONS: u32 = 50_000;
+
+/// An Envoy bootstrap, complete in itself. Keys stand in the order in which a person wants to read them.
+#[must_use]
+pub fn bootstrap(mesh: &Mesh) -> Value {
+    let mut clusters =
+        vec![sidecar(SDS_CLUSTER, &mesh.sidecar.sds), sidecar(AUTHZ_CLUSTER, &mesh.sidecar.authz)];
+    clusters.extend(mesh.inbound.iter().map(Inbound::cluster));
+    clusters.extend(mesh.edge.iter().map(Edge::cluster));
+    clusters.extend(mesh.outbound.iter().map(Outbound::cluster));
+    clusters.push(blackhole());
+    json!({
+        "node": node(&mesh.sidecar.identity),
+        "admin": { "address": mesh.admin.to_private_envoy() },
+        "static_resources": { "listeners": mesh.listeners(), "clusters": clusters },
+        "overload_manager": {
+            "resource_monitors": [{
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": MAX_CONNECTIONS,
+                },
+            }],
+        },
+    })
+}
+
+/// A bootstrap as block YAML.
+///
+/// # Errors
+/// When the value cannot be written as YAML; none that [`bootstrap`] makes.
+pub fn to_yaml(bootstrap: &Value) -> Result<String, serde_saphyr::ser::Error> {
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(bootstrap, options)
+}
+
+/// Both fields are needed by discovery; the cluster is what `x-envoy-downstream-service-cluster` shows.
+fn node(identity: &SpiffeId) -> Value {
+    let (id, cluster) = match identity.service_account() {
+        Some((namespace, account)) => (format!("{namespace}/{account}"), account.to_owned()),
+        None => {
+            let path = identity.path().trim_start_matches('/');
+            (path.to_owned(), path.to_owned())
+        }
+    };
+    let mut metadata = Map::new();
+    metadata.insert("spiffe_id".to_owned(), json!(identity.as_str()));
+    json!({ "id": id, "cluster": cluster, "metadata": metadata })
+}

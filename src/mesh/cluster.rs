@@ -1,0 +1,122 @@
+//! Clusters: the application, the upstreams, the sidecar, and nowhere.
+
+use serde_json::{Value, json};
+
+use super::address::{Endpoint, Upstream, set, socket_address};
+use super::config::Protocol;
+use super::model::{Edge, Inbound, Outbound};
+use super::tls;
+
+/// Secret discovery of the sidecar.
+pub(super) const SDS_CLUSTER: &str = "sidecar-sds";
+/// The gate of the sidecar.
+pub(super) const AUTHZ_CLUSTER: &str = "sidecar-authz";
+/// A cluster without endpoints: what is sent there is refused.
+pub(super) const BLACKHOLE: &str = "blackhole";
+
+const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+impl Inbound {
+    pub(super) fn cluster_name(&self) -> String {
+        format!("inbound|{}", self.name)
+    }
+
+    /// The application behind an inbound listener.
+    pub(super) fn cluster(&self) -> Value {
+        app(&self.cluster_name(), socket_address(self.app), self.protocol)
+    }
+}
+
+impl Edge {
+    pub(super) fn cluster_name(&self) -> String {
+        format!("edge|{}", self.name)
+    }
+
+    /// The application behind an edge listener.
+    pub(super) fn cluster(&self) -> Value {
+        app(&self.cluster_name(), socket_address(self.app), Protocol::Http)
+    }
+}
+
+impl Outbound {
+    pub(super) fn cluster_name(&self) -> String {
+        format!("outbound|{}", self.name)
+    }
+
+    /// The other workload's gate.
+    pub(super) fn cluster(&self) -> Value {
+        let names = self.upstream.iter().any(|one| matches!(one, Upstream::Name { .. }));
+        let kind = if names { "STRICT_DNS" } else { "STATIC" };
+        let endpoints = self.upstream.iter().map(Upstream::to_envoy).collect();
+        let mut cluster = cluster(&self.cluster_name(), kind, endpoints);
+        set(&mut cluster, "connect_timeout", json!("2s"));
+        set(&mut cluster, "transport_socket", tls::upstream(&self.name, &self.peers));
+        if self.protocol == Protocol::Http {
+            // A renewed certificate or a removed root counts for new connections only.
+            let common = json!({ "max_connection_duration": "900s" });
+            speak(&mut cluster, "use_downstream_protocol_config", mirrored(), Some(common));
+        }
+        cluster
+    }
+}
+
+/// A cluster that refuses everything.
+pub(super) fn blackhole() -> Value {
+    json!({ "name": BLACKHOLE, "type": "STATIC", "connect_timeout": "1s" })
+}
+
+/// A gRPC service of the sidecar.
+pub(super) fn sidecar(name: &str, endpoint: &Endpoint) -> Value {
+    let mut cluster = cluster(name, "STATIC", vec![endpoint.to_envoy()]);
+    let http2 = json!({ "http2_protocol_options": {} });
+    speak(&mut cluster, "explicit_http_config", http2, None);
+    cluster
+}
+
+fn app(name: &str, address: Value, protocol: Protocol) -> Value {
+    let mut cluster = cluster(name, "STATIC", vec![address]);
+    if protocol == Protocol::Http {
+        speak(&mut cluster, "use_downstream_protocol_config", mirrored(), None);
+    }
+    cluster
+}
+
+/// The upstream is spoken to as the caller spoke: an application that knows HTTP/1.1 only is never sent HTTP/2.
+fn mirrored() -> Value {
+    json!({ "http_protocol_options": {}, "http2_protocol_options": {} })
+}
+
+/// Says which HTTP a cluster speaks: `how` names the choice, `protocol` details it.
+fn speak(cluster: &mut Value, how: &str, protocol: Value, common: Option<Value>) {
+    let mut options = json!({ "@type": format!("type.googleapis.com/{PROTOCOL_OPTIONS}") });
+    if let Some(common) = common {
+        set(&mut options, "common_http_protocol_options", common);
+    }
+    set(&mut options, how, protocol);
+    set(cluster, "typed_extension_protocol_options", json!({ PROTOCOL_OPTIONS: options }));
+}
+
+/// Envoy's own limits are 1024 of each, which a busy service meets as refusals that nobody configured.
+fn cluster(name: &str, kind: &str, endpoints: Vec<Value>) -> Value {
+    let endpoints: Vec<Value> = endpoints
+        .into_iter()
+        .map(|address| json!({ "endpoint": { "address": address } }))
+        .collect();
+    json!({
+        "name": name,
+        "type": kind,
+        "connect_timeout": "1s",
+        "circuit_breakers": {
+            "thresholds": [{
+                "max_connections": 100_000,
+                "max_pending_requests": 100_000,
+                "max_requests": 100_000,
+                "max_retries": 1000,
+            }],
+        },
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{ "lb_endpoints": endpoints }],
+        },
+    })
+}

@@ -1,0 +1,164 @@
+//! HTTP connection managers, and the question to the gate.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::address::set;
+use super::cluster::AUTHZ_CLUSTER;
+
+const MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+/// Who is on the other side of a listener in front of an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Other workloads, by certificate.
+    Mesh,
+    /// Anybody.
+    Edge,
+}
+
+/// A connection manager in front of an application: every request is put to the gate.
+pub(super) fn guarded(
+    door: Door,
+    cluster: &str,
+    access_log: Option<&Value>,
+    authz_timeout: Duration,
+) -> Value {
+    let mut manager = json!({
+        "@type": format!("type.googleapis.com/{MANAGER}"),
+        "stat_prefix": cluster,
+        "codec_type": "AUTO",
+        // Strips `x-envoy-*` that a caller forged. `internal_address_config` stays unset: set and empty, it would
+        // take every private address for our own.
+        "use_remote_address": true,
+        "server_header_transformation": "PASS_THROUGH",
+        // What the gate judges is what the application reads: one spelling of each path, no header twins.
+        "normalize_path": true,
+        "merge_slashes": true,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "common_http_protocol_options": {
+            // Bounds how long a connection outlives the certificate that opened it.
+            "max_connection_duration": "900s",
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "upgrade_configs": [{ "upgrade_type": "websocket" }],
+        "http_filters": [ext_authz(authz_timeout), router()],
+        "route_config": {
+            "name": cluster,
+            "virtual_hosts": [{
+                "name": "all",
+                "domains": ["*"],
+                "routes": [route(cluster)],
+            }],
+        },
+    });
+    match door {
+        Door::Mesh => {
+            // One element that Envoy itself wrote. Appending would leave a forged one in front.
+            set(&mut manager, "forward_client_cert_details", json!("SANITIZE_SET"));
+            set(&mut manager, "set_current_client_cert_details", json!({ "uri": true }));
+            // The caller's gate set both already.
+            set(&mut manager, "skip_xff_append", json!(true));
+            set(&mut manager, "preserve_external_request_id", json!(true));
+        }
+        Door::Edge => {
+            set(&mut manager, "forward_client_cert_details", json!("SANITIZE"));
+            // Strangers: bound what one connection may hold open.
+            set(&mut manager, "request_headers_timeout", json!("10s"));
+            set(&mut manager, "http2_protocol_options", json!({ "max_concurrent_streams": 100 }));
+        }
+    }
+    filter(manager, access_log)
+}
+
+/// A connection manager for the application's own calls.
+pub(super) fn outbound(cluster: &str, access_log: Option<&Value>) -> Value {
+    let manager = json!({
+        "@type": format!("type.googleapis.com/{MANAGER}"),
+        "stat_prefix": cluster,
+        "codec_type": "AUTO",
+        "use_remote_address": true,
+        "skip_xff_append": true,
+        "preserve_external_request_id": true,
+        "server_header_transformation": "PASS_THROUGH",
+        "upgrade_configs": [{ "upgrade_type": "websocket" }],
+        "http_filters": [router()],
+        "route_config": {
+            "name": cluster,
+            "virtual_hosts": [{
+                "name": "all",
+                "domains": ["*"],
+                // Only what surely never reached the other side is tried again.
+                "retry_policy": {
+                    "retry_on": "connect-failure,refused-stream,reset-before-request",
+                    "num_retries": 2,
+                    "retry_host_predicate": [{
+                        "name": "envoy.retry_host_predicates.previous_hosts",
+                        "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                        },
+                    }],
+                    "host_selection_retry_max_attempts": 5,
+                },
+                "routes": [route(cluster)],
+            }],
+        },
+    });
+    filter(manager, access_log)
+}
+
+/// The gRPC service that both kinds of filter ask.
+pub(super) fn gate(timeout: Duration) -> Value {
+    json!({
+        "envoy_grpc": { "cluster_name": AUTHZ_CLUSTER },
+        "timeout": format!("{}s", timeout.as_secs_f64()),
+    })
+}
+
+fn ext_authz(timeout: Duration) -> Value {
+    json!({
+        "name": "envoy.filters.http.ext_authz",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "grpc_service": gate(timeout),
+            // Written though it is the default: a gate that is down refuses.
+            "failure_mode_allow": false,
+            // So that nobody takes an outage for a denial.
+            "status_on_error": { "code": "ServiceUnavailable" },
+            "validate_mutations": true,
+            "encode_raw_headers": true,
+            "include_peer_certificate": true,
+            "include_tls_session": true,
+            "enable_dynamic_metadata_ingestion": true,
+            "clear_route_cache": false,
+        },
+    })
+}
+
+fn router() -> Value {
+    json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+            "suppress_envoy_headers": true,
+        },
+    })
+}
+
+/// No time limit of the whole request: streams may be long. Idle ones end by Envoy's own limit.
+fn route(cluster: &str) -> Value {
+    json!({ "match": { "prefix": "/" }, "route": { "cluster": cluster, "timeout": "0s" } })
+}
+
+fn filter(mut manager: Value, access_log: Option<&Value>) -> Value {
+    if let Some(access_log) = access_log {
+        set(&mut manager, "access_log", json!([access_log]));
+    }
+    json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": manager,
+    })
+}

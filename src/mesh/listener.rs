@@ -1,0 +1,169 @@
+//! Listeners.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::address::{set, socket_address};
+use super::cluster::BLACKHOLE;
+use super::config::Protocol;
+use super::http::{Door, gate, guarded, outbound};
+use super::model::{Edge, Inbound, Mesh, Outbound};
+use super::tls;
+
+/// How much of what a client says first is kept while the application is being connected.
+const EARLY_BYTES: u32 = 65_536;
+
+impl Mesh {
+    /// All listeners, in the order in which they were written.
+    pub(super) fn listeners(&self) -> Vec<Value> {
+        let inbound = self.inbound.iter().map(|one| self.inbound_listener(one));
+        let edge = self.edge.iter().map(|one| self.edge_listener(one));
+        let outbound = self.outbound.iter().map(|one| self.outbound_listener(one));
+        inbound.chain(edge).chain(outbound).collect()
+    }
+
+    fn inbound_listener(&self, inbound: &Inbound) -> Value {
+        let cluster = inbound.cluster_name();
+        let log = self.access_log(&cluster);
+        let filters = match inbound.protocol {
+            Protocol::Http => vec![guarded(Door::Mesh, &cluster, log.as_ref(), self.authz_timeout)],
+            Protocol::Tcp => {
+                let mut proxy = tcp_proxy(&cluster, log.as_ref());
+                // The gate is asked at the client's first byte. By default the application would be connected
+                // before that, and its greeting sent to a peer that nobody has judged, even with the gate down.
+                set(&mut proxy, "upstream_connect_mode", json!("ON_DOWNSTREAM_DATA"));
+                set(&mut proxy, "max_early_data_bytes", json!(EARLY_BYTES));
+                // Judged once; so it must end some day.
+                set(&mut proxy, "max_downstream_connection_duration", json!("3600s"));
+                vec![network_ext_authz(&cluster, self.authz_timeout), tcp_filter(&proxy)]
+            }
+        };
+        json!({
+            "name": cluster,
+            "traffic_direction": "INBOUND",
+            "address": socket_address(inbound.listen),
+            "listener_filters_timeout": "5s",
+            "listener_filters": [{
+                "name": "envoy.filters.listener.tls_inspector",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+                },
+            }],
+            "filter_chains": [{
+                "name": "mtls",
+                "filter_chain_match": { "transport_protocol": "tls" },
+                "transport_socket": tls::downstream(&self.domain, inbound.protocol),
+                "filters": filters,
+            }],
+            // Whatever matched no chain, plaintext above all. It must refuse: matching does not go back to a less
+            // specific chain, so everything odd ends here.
+            "default_filter_chain": {
+                "name": "refused",
+                "filters": [tcp_filter(&tcp_proxy(BLACKHOLE, None))],
+            },
+        })
+    }
+
+    fn edge_listener(&self, edge: &Edge) -> Value {
+        let cluster = edge.cluster_name();
+        let log = self.access_log(&cluster);
+        json!({
+            "name": cluster,
+            "traffic_direction": "INBOUND",
+            "address": socket_address(edge.listen),
+            "per_connection_buffer_limit_bytes": 65_536,
+            "filter_chains": [{
+                "name": "edge",
+                "filters": [guarded(Door::Edge, &cluster, log.as_ref(), self.authz_timeout)],
+            }],
+        })
+    }
+
+    fn outbound_listener(&self, out: &Outbound) -> Value {
+        let cluster = out.cluster_name();
+        let log = self.access_log(&cluster);
+        let filter = match out.protocol {
+            Protocol::Http => outbound(&cluster, log.as_ref()),
+            Protocol::Tcp => tcp_filter(&tcp_proxy(&cluster, log.as_ref())),
+        };
+        json!({
+            "name": cluster,
+            "traffic_direction": "OUTBOUND",
+            "address": socket_address(out.listen),
+            // No listener filter: an inspector waits for the client to speak, and some protocols let the server
+            // begin.
+            "filter_chains": [{ "name": "app", "filters": [filter] }],
+        })
+    }
+
+    fn access_log(&self, listener: &str) -> Option<Value> {
+        self.access_log.as_deref().map(|path| access_log(path, listener))
+    }
+}
+
+fn tcp_proxy(cluster: &str, log: Option<&Value>) -> Value {
+    let mut proxy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": cluster,
+        "cluster": cluster,
+    });
+    if let Some(log) = log {
+        set(&mut proxy, "access_log", json!([log]));
+    }
+    proxy
+}
+
+fn tcp_filter(proxy: &Value) -> Value {
+    json!({ "name": "envoy.filters.network.tcp_proxy", "typed_config": proxy })
+}
+
+fn network_ext_authz(stat_prefix: &str, timeout: Duration) -> Value {
+    json!({
+        "name": "envoy.filters.network.ext_authz",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz",
+            "stat_prefix": stat_prefix,
+            "transport_api_version": "V3",
+            "grpc_service": gate(timeout),
+            "failure_mode_allow": false,
+            "include_peer_certificate": true,
+            "include_tls_session": true,
+        },
+    })
+}
+
+/// One JSON object per line. The query is left out: tokens stand in queries.
+fn access_log(path: &Path, listener: &str) -> Value {
+    json!({
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": path.to_string_lossy(),
+            "log_format": {
+                "json_format": {
+                    "time": "%START_TIME%",
+                    "listener": listener,
+                    "request_id": "%REQ(X-REQUEST-ID)%",
+                    "peer": "%DOWNSTREAM_PEER_URI_SAN%",
+                    "upstream_peer": "%UPSTREAM_PEER_URI_SAN%",
+                    "source": "%DOWNSTREAM_REMOTE_ADDRESS%",
+                    "method": "%REQ(:METHOD)%",
+                    "host": "%REQ(:AUTHORITY)%",
+                    "path": "%PATH(NQ)%",
+                    "protocol": "%PROTOCOL%",
+                    "status": "%RESPONSE_CODE%",
+                    "flags": "%RESPONSE_FLAGS%",
+                    "details": "%RESPONSE_CODE_DETAILS%",
+                    "connection_details": "%CONNECTION_TERMINATION_DETAILS%",
+                    "upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+                    "tls_failure": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+                    "bytes_received": "%BYTES_RECEIVED%",
+                    "bytes_sent": "%BYTES_SENT%",
+                    "duration_ms": "%DURATION%",
+                },
+            },
+        },
+    })
+}

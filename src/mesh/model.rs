@@ -1,0 +1,345 @@
+//! A configuration after every check.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::identity::{InvalidSpiffeId, SpiffeId, TrustDomain};
+
+use super::address::{Endpoint, Upstream};
+use super::config::{Config, EdgeConfig, InboundConfig, Name, OutboundConfig, Protocol};
+
+/// How long Envoy may wait for the gate. It counts milliseconds, and 0 of them would be for ever.
+const AUTHZ_TIMEOUT: RangeInclusive<Duration> =
+    RangeInclusive::new(Duration::from_millis(1), Duration::from_secs(30));
+
+/// Whom the Envoy works for, and where its sidecar answers.
+#[derive(Debug, Clone)]
+pub struct Sidecar {
+    /// The workload.
+    pub identity: SpiffeId,
+    /// Secret discovery. Private keys travel here: only this machine may reach it.
+    pub sds: Endpoint,
+    /// The gate. Tokens travel here: only this machine may reach it.
+    pub authz: Endpoint,
+}
+
+/// All that one workload's Envoy does. Exists only if it can be turned into a safe configuration.
+#[derive(Debug, Clone)]
+pub struct Mesh {
+    pub(super) sidecar: Sidecar,
+    pub(super) domain: TrustDomain,
+    pub(super) admin: Endpoint,
+    pub(super) inbound: Vec<Inbound>,
+    pub(super) edge: Vec<Edge>,
+    pub(super) outbound: Vec<Outbound>,
+    pub(super) access_log: Option<PathBuf>,
+    pub(super) authz_timeout: Duration,
+}
+
+/// A listener for other workloads.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    pub(super) name: Name,
+    pub(super) listen: SocketAddr,
+    pub(super) app: SocketAddr,
+    pub(super) protocol: Protocol,
+}
+
+/// A listener for callers outside the mesh.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    pub(super) name: Name,
+    pub(super) listen: SocketAddr,
+    pub(super) app: SocketAddr,
+}
+
+/// A door to another workload.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    pub(super) name: Name,
+    pub(super) listen: SocketAddr,
+    pub(super) upstream: Vec<Upstream>,
+    pub(super) peers: PeerIds,
+    pub(super) protocol: Protocol,
+}
+
+/// The identities that may answer on an upstream. Never empty: Envoy takes an empty list for "anybody of the CA".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerIds(Vec<SpiffeId>);
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidMesh {
+    /// At least one; the field's path and what is wrong.
+    pub faults: Vec<(String, Fault)>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A list that needs an entry has none.
+    #[error("needs at least one entry")]
+    Empty,
+    /// An identity is unreadable.
+    #[error("{text:?} {source}; write ns/<namespace>/sa/<account> or a whole SPIFFE ID")]
+    Identity {
+        /// What was written.
+        text: String,
+        /// What is wrong with it.
+        source: InvalidSpiffeId,
+    },
+    /// An identity of a trust domain whose roots are not known here.
+    #[error("{id} is not in trust domain {domain}, and no roots of another one are known")]
+    Foreign {
+        /// The identity.
+        id: SpiffeId,
+        /// The own trust domain.
+        domain: TrustDomain,
+    },
+    /// Plaintext would leave this machine.
+    #[error("{0} can be reached from other machines; use a loopback address or a unix socket")]
+    NotLocal(String),
+    /// A port to connect to is 0.
+    #[error("port 0 cannot be connected to")]
+    PortZero,
+    /// Two entries of one list have the same name.
+    #[error("{0} is the name of two entries")]
+    DuplicateName(Name),
+    /// Two listeners want the same port.
+    #[error("{address} is also taken by {other}")]
+    DuplicateAddress {
+        /// The address of the second.
+        address: SocketAddr,
+        /// The field of the first.
+        other: String,
+    },
+    /// Envoy would connect to itself, for ever.
+    #[error("{0} is a listener of this Envoy: requests would run in a circle")]
+    Circle(SocketAddr),
+    /// The kernel takes shorter paths only, and a configuration holds text.
+    #[error("the path {} is too long for a socket, or no text", .0.display())]
+    Path(PathBuf),
+    /// A duration outside its bounds.
+    #[error("must be between {:?} and {:?}", AUTHZ_TIMEOUT.start(), AUTHZ_TIMEOUT.end())]
+    Timeout,
+    /// The Envoy would do nothing.
+    #[error("needs an entry in inbound, edge or outbound")]
+    Nothing,
+}
+
+impl PeerIds {
+    /// Takes at least one identity.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn new(ids: Vec<SpiffeId>) -> Result<Self, Fault> {
+        if ids.is_empty() { Err(Fault::Empty) } else { Ok(Self(ids)) }
+    }
+
+    /// The identities; at least one.
+    #[must_use]
+    pub fn as_slice(&self) -> &[SpiffeId] {
+        &self.0
+    }
+}
+
+impl Mesh {
+    /// Checks all of a configuration.
+    ///
+    /// # Errors
+    /// With everything that is wrong, by field.
+    pub fn new(config: Config, sidecar: Sidecar) -> Result<Self, InvalidMesh> {
+        let Config { admin, inbound, edge, outbound, access_log, authz_timeout } = config;
+        let mut faults = Faults::default();
+        for (field, endpoint) in
+            [("admin", &admin), ("sds", &sidecar.sds), ("extAuthz", &sidecar.authz)]
+        {
+            faults.check_endpoint(field, endpoint);
+        }
+        if let Some(path) = access_log.as_ref().filter(|path| path.to_str().is_none()) {
+            faults.add("accessLog", Fault::Path(path.clone()));
+        }
+        if !AUTHZ_TIMEOUT.contains(&authz_timeout) {
+            faults.add("authzTimeout", Fault::Timeout);
+        }
+        if inbound.is_empty() && edge.is_empty() && outbound.is_empty() {
+            faults.add("inbound", Fault::Nothing);
+        }
+        faults.check_names("inbound", inbound.iter().map(|one| &one.name));
+        faults.check_names("edge", edge.iter().map(|one| &one.name));
+        faults.check_names("outbound", outbound.iter().map(|one| &one.name));
+        faults.check_listeners(&inbound, &edge, &outbound);
+
+        let domain = sidecar.identity.trust_domain();
+        let outbound = outbound
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, one)| faults.outbound(&format!("outbound[{index}]"), one, &domain))
+            .collect();
+        if !faults.0.is_empty() {
+            return Err(InvalidMesh { faults: faults.0 });
+        }
+        let inbound = inbound
+            .into_iter()
+            .map(|InboundConfig { name, listen, app, protocol }| Inbound {
+                name,
+                listen,
+                app,
+                protocol,
+            })
+            .collect();
+        let edge = edge
+            .into_iter()
+            .map(|EdgeConfig { name, listen, app }| Edge { name, listen, app })
+            .collect();
+        Ok(Self { sidecar, domain, admin, inbound, edge, outbound, access_log, authz_timeout })
+    }
+}
+
+/// Collects what is wrong, so that a person sees all of it at once.
+#[derive(Default)]
+struct Faults(Vec<(String, Fault)>);
+
+impl Faults {
+    fn add(&mut self, field: impl Into<String>, fault: Fault) {
+        self.0.push((field.into(), fault));
+    }
+
+    fn check_endpoint(&mut self, field: &str, endpoint: &Endpoint) {
+        if !endpoint.is_local() {
+            self.add(field, Fault::NotLocal(endpoint.to_string()));
+        }
+        // A relative path may have become too long since it was read.
+        if let Endpoint::Unix(path) = endpoint
+            && !endpoint.fits()
+        {
+            self.add(field, Fault::Path(path.clone()));
+        }
+    }
+
+    fn check_names<'a>(&mut self, field: &str, names: impl Iterator<Item = &'a Name>) {
+        let mut seen = BTreeSet::new();
+        for (index, name) in names.enumerate() {
+            if !seen.insert(name) {
+                self.add(format!("{field}[{index}].name"), Fault::DuplicateName(name.clone()));
+            }
+        }
+    }
+
+    fn check_listeners(
+        &mut self,
+        inbound: &[InboundConfig],
+        edge: &[EdgeConfig],
+        outbound: &[OutboundConfig],
+    ) {
+        let field = |list: &str, index: usize, field: &str| format!("{list}[{index}].{field}");
+        let mut listeners: Vec<(SocketAddr, String)> = Vec::new();
+        let all = (inbound.iter().enumerate())
+            .map(|(index, one)| (field("inbound", index, "listen"), one.listen))
+            .chain(edge.iter().enumerate().map(|(i, one)| (field("edge", i, "listen"), one.listen)))
+            .chain(
+                (outbound.iter().enumerate())
+                    .map(|(i, one)| (field("outbound", i, "listen"), one.listen)),
+            );
+        // Port 0 lets the system choose: never the same twice.
+        for (field, address) in all.filter(|(_, address)| address.port() != 0) {
+            let taken = listeners
+                .iter()
+                .find(|(other, _)| reaches(*other, address) || reaches(address, *other));
+            match taken {
+                Some((_, other)) => {
+                    let other = other.clone();
+                    self.add(field, Fault::DuplicateAddress { address, other });
+                }
+                None => listeners.push((address, field)),
+            }
+        }
+        let apps = (inbound.iter().enumerate())
+            .map(|(index, one)| (field("inbound", index, "app"), one.app))
+            .chain(edge.iter().enumerate().map(|(i, one)| (field("edge", i, "app"), one.app)));
+        for (field, app) in apps {
+            if app.port() == 0 {
+                self.add(field, Fault::PortZero);
+            } else if listeners.iter().any(|(listen, _)| reaches(*listen, app)) {
+                self.add(field, Fault::Circle(app));
+            }
+        }
+    }
+
+    fn outbound(
+        &mut self,
+        field: &str,
+        config: OutboundConfig,
+        domain: &TrustDomain,
+    ) -> Option<Outbound> {
+        let OutboundConfig { name, listen, upstream, identities, protocol } = config;
+        let before = self.0.len();
+        if !listen.ip().is_loopback() {
+            self.add(format!("{field}.listen"), Fault::NotLocal(listen.to_string()));
+        }
+        if upstream.is_empty() {
+            self.add(format!("{field}.upstream"), Fault::Empty);
+        }
+        for (index, address) in upstream.iter().enumerate() {
+            if address.port() == 0 {
+                self.add(format!("{field}.upstream[{index}]"), Fault::PortZero);
+            }
+        }
+        let mut ids = Vec::with_capacity(identities.len());
+        for (index, text) in identities.into_iter().enumerate() {
+            match identity(&text, domain) {
+                Ok(id) => ids.push(id),
+                Err(fault) => self.add(format!("{field}.identities[{index}]"), fault),
+            }
+        }
+        if self.0.len() > before {
+            return None;
+        }
+        match PeerIds::new(ids) {
+            Ok(peers) => Some(Outbound { name, listen, upstream, peers, protocol }),
+            Err(fault) => {
+                self.add(format!("{field}.identities"), fault);
+                None
+            }
+        }
+    }
+}
+
+/// True when a connection to `target` arrives, or may arrive, at a listener on `listen`: one on every address takes
+/// those of this machine, and which those are is not known here.
+fn reaches(listen: SocketAddr, target: SocketAddr) -> bool {
+    listen.port() == target.port()
+        && (listen.ip() == target.ip()
+            || listen.ip().is_unspecified()
+            || target.ip().is_unspecified())
+}
+
+fn identity(text: &str, domain: &TrustDomain) -> Result<SpiffeId, Fault> {
+    let whole =
+        if text.starts_with("ns/") { format!("spiffe://{domain}/{text}") } else { text.to_owned() };
+    let id = SpiffeId::parse(&whole)
+        .map_err(|source| Fault::Identity { text: text.to_owned(), source })?;
+    if id.is_member_of(domain) {
+        Ok(id)
+    } else {
+        Err(Fault::Foreign { id, domain: domain.clone() })
+    }
+}
+
+impl fmt::Display for InvalidMesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (field, fault)) in self.faults.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "envoy.{field}: {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InvalidMesh {}

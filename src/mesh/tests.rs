@@ -1,0 +1,215 @@
+use super::*;
+use crate::identity::SpiffeId;
+
+const GOOD: &str = r#"
+admin: "unix:/run/envoy-admin.sock"
+inbound:
+  - { name: http, listen: "127.0.0.1:21001", app: "127.0.0.1:31001" }
+  - { name: db, listen: "127.0.0.1:21002", app: "127.0.0.1:31002", protocol: tcp }
+edge:
+  - { name: public, listen: "127.0.0.1:21003", app: "127.0.0.1:31001" }
+outbound:
+  - { name: payments, listen: "127.0.0.1:22001", upstream: ["10.0.0.7:21001"], identities: [ns/shop/sa/payments] }
+"#;
+
+fn sidecar() -> Sidecar {
+    Sidecar {
+        identity: SpiffeId::parse("spiffe://demo.mesh/ns/shop/sa/orders").unwrap(),
+        sds: "unix:/run/sds.sock".parse().unwrap(),
+        authz: "unix:/run/authz.sock".parse().unwrap(),
+    }
+}
+
+fn check(yaml: &str) -> Result<Mesh, InvalidMesh> {
+    Mesh::new(serde_saphyr::from_str(yaml).unwrap(), sidecar())
+}
+
+/// The faults of a good configuration with one thing changed.
+fn faults(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    check(&GOOD.replacen(from, to, 1)).unwrap_err().to_string()
+}
+
+#[test]
+fn every_fault_is_named_by_its_field() {
+    assert!(check(GOOD).is_ok());
+    for (from, to, expected) in [
+        ("[ns/shop/sa/payments]", "[]", "envoy.outbound[0].identities: needs at least one entry"),
+        (
+            "[ns/shop/sa/payments]",
+            "[payments]",
+            "envoy.outbound[0].identities[0]: \"payments\" does not start",
+        ),
+        (
+            "[ns/shop/sa/payments]",
+            "[spiffe://other.mesh/a]",
+            "spiffe://other.mesh/a is not in trust domain demo.mesh",
+        ),
+        (
+            "[ns/shop/sa/payments]",
+            "[ns/shop/sa/payments, 'ns/shop/sa/*']",
+            "envoy.outbound[0].identities[1]:",
+        ),
+        ("[\"10.0.0.7:21001\"]", "[]", "envoy.outbound[0].upstream: needs"),
+        ("[\"10.0.0.7:21001\"]", "[\"10.0.0.7:0\"]", "envoy.outbound[0].upstream[0]: port 0"),
+        (
+            "127.0.0.1:22001",
+            "10.0.0.1:22001",
+            "envoy.outbound[0].listen: 10.0.0.1:22001 can be reached",
+        ),
+        (
+            "unix:/run/envoy-admin.sock",
+            "0.0.0.0:15000",
+            "envoy.admin: 0.0.0.0:15000 can be reached",
+        ),
+        (
+            "127.0.0.1:21002",
+            "127.0.0.1:21001",
+            "envoy.inbound[1].listen: 127.0.0.1:21001 is also taken by inbound[0].listen",
+        ),
+        (
+            "app: \"127.0.0.1:31001\"",
+            "app: \"127.0.0.1:22001\"",
+            "envoy.inbound[0].app: 127.0.0.1:22001 is a listener",
+        ),
+        ("app: \"127.0.0.1:31001\"", "app: \"127.0.0.1:0\"", "envoy.inbound[0].app: port 0"),
+        ("name: db", "name: http", "envoy.inbound[1].name: http is the name of two entries"),
+        ("edge:", "authzTimeout: 0s\nedge:", "envoy.authzTimeout: must be"),
+        ("edge:", "authzTimeout: 31s\nedge:", "envoy.authzTimeout: must be"),
+    ] {
+        let said = faults(from, to);
+        assert!(said.contains(expected), "{to}: {said}");
+    }
+    let nothing = check("admin: '127.0.0.1:15000'").unwrap_err().to_string();
+    assert!(nothing.contains("needs an entry"), "{nothing}");
+}
+
+#[test]
+fn all_faults_come_at_once() {
+    let yaml = GOOD.replace("[ns/shop/sa/payments]", "[]").replace("name: db", "name: http");
+    assert_eq!(check(&yaml).unwrap_err().faults.len(), 2);
+}
+
+#[test]
+fn a_listener_on_every_address_is_a_circle_too() {
+    let said = faults(
+        "listen: \"127.0.0.1:21001\", app: \"127.0.0.1:31001\"",
+        "listen: \"0.0.0.0:21001\", app: \"127.0.0.1:21001\"",
+    );
+    assert!(said.contains("run in a circle"), "{said}");
+}
+
+#[test]
+fn keys_and_tokens_do_not_leave_the_machine() {
+    let config: Config = serde_saphyr::from_str(GOOD).unwrap();
+    for field in ["sds", "extAuthz"] {
+        let mut sidecar = sidecar();
+        let remote = "10.0.0.1:1".parse().unwrap();
+        if field == "sds" {
+            sidecar.sds = remote
+        } else {
+            sidecar.authz = remote
+        }
+        let said = Mesh::new(config.clone(), sidecar).unwrap_err().to_string();
+        assert!(said.starts_with(&format!("envoy.{field}: 10.0.0.1:1")), "{said}");
+    }
+}
+
+#[test]
+fn unknown_fields_and_bad_texts_are_refused_when_read() {
+    for (from, to) in [
+        ("edge:", "egde:"),
+        ("protocol: tcp", "protocol: udp"),
+        ("name: http", "name: HTTP"),
+        ("name: http", "name: a.b"),
+        ("127.0.0.1:21001", "localhost:21001"),
+        ("protocol: tcp", "tls: false"),
+    ] {
+        assert!(GOOD.contains(from));
+        let read: Result<Config, _> = serde_saphyr::from_str(&GOOD.replacen(from, to, 1));
+        assert!(read.is_err(), "{to}");
+    }
+}
+
+#[test]
+fn no_peer_list_is_ever_empty() {
+    assert_eq!(PeerIds::new(Vec::new()), Err(Fault::Empty));
+}
+
+/// Walks a configuration and hands every object with this `@type` suffix to `check`.
+fn each(value: &serde_json::Value, kind: &str, check: &mut dyn FnMut(&serde_json::Value)) {
+    if value["@type"].as_str().is_some_and(|found| found.ends_with(kind)) {
+        check(value);
+    }
+    let children: Vec<&serde_json::Value> = match value {
+        serde_json::Value::Array(items) => items.iter().collect(),
+        serde_json::Value::Object(fields) => fields.values().collect(),
+        _ => Vec::new(),
+    };
+    for child in children {
+        each(child, kind, check);
+    }
+}
+
+#[test]
+fn every_tls_context_verifies_its_peer() {
+    let bootstrap = bootstrap(&check(GOOD).unwrap());
+    let mut seen = 0;
+    for kind in [".UpstreamTlsContext", ".DownstreamTlsContext"] {
+        each(&bootstrap, kind, &mut |context| {
+            seen += 1;
+            let common = &context["common_tls_context"];
+            let validation = &common["combined_validation_context"];
+            let names = &validation["default_validation_context"]["match_typed_subject_alt_names"];
+            assert!(!names.as_array().unwrap().is_empty());
+            for name in names.as_array().unwrap() {
+                assert_eq!(name["san_type"], "URI");
+                let matcher = name["matcher"].as_object().unwrap();
+                let text = matcher.values().next().unwrap().as_str().unwrap();
+                assert!(text.starts_with("spiffe://demo.mesh/"), "{text}");
+            }
+            assert_eq!(validation["validation_context_sds_secret_config"]["name"], "ROOTCA");
+            assert_eq!(common["tls_params"]["tls_minimum_protocol_version"], "TLSv1_3");
+            assert_eq!(common["tls_params"]["tls_maximum_protocol_version"], "TLSv1_3");
+            assert_eq!(common["tls_certificate_sds_secret_configs"][0]["name"], "default");
+        });
+    }
+    assert_eq!(seen, 3);
+    each(&bootstrap, ".DownstreamTlsContext", &mut |context| {
+        assert_eq!(context["require_client_certificate"], true);
+        assert_eq!(context["disable_stateless_session_resumption"], true);
+    });
+}
+
+#[test]
+fn every_door_to_the_application_asks_the_gate_first() {
+    let bootstrap = bootstrap(&check(GOOD).unwrap());
+    let mut doors = 0;
+    for listener in bootstrap["static_resources"]["listeners"].as_array().unwrap() {
+        if listener["traffic_direction"] == "OUTBOUND" {
+            continue;
+        }
+        doors += 1;
+        let filter = &listener["filter_chains"][0]["filters"][0];
+        let gate = match filter["name"].as_str().unwrap() {
+            "envoy.filters.network.ext_authz" => filter,
+            _ => &filter["typed_config"]["http_filters"][0],
+        };
+        assert!(gate["name"].as_str().unwrap().ends_with(".ext_authz"), "{gate}");
+        assert_eq!(gate["typed_config"]["failure_mode_allow"], false);
+        if !listener["default_filter_chain"].is_null() {
+            let refusal = &listener["default_filter_chain"]["filters"][0]["typed_config"];
+            assert_eq!(refusal["cluster"], "blackhole");
+        }
+    }
+    assert_eq!(doors, 3);
+}
+
+#[test]
+fn the_yaml_form_reads_back_as_the_same_value() {
+    let bootstrap = bootstrap(&check(GOOD).unwrap());
+    let yaml = to_yaml(&bootstrap).unwrap();
+    assert!(!yaml.contains('{') || yaml.contains("{}"), "block form");
+    let back: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(back, bootstrap);
+}

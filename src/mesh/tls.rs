@@ -1,0 +1,100 @@
+//! TLS contexts. This is the only place that writes one, and it takes everything that a safe one needs.
+
+use serde_json::{Value, json};
+
+use crate::identity::TrustDomain;
+
+use super::address::set;
+use super::cluster::SDS_CLUSTER;
+use super::config::{Name, Protocol};
+use super::model::PeerIds;
+
+/// The suffix of the server name that marks a session between two gates.
+const SERVER_NAME_SUFFIX: &str = "hopgate.internal";
+/// The secret that holds this workload's chain and key.
+pub const OWN_CERTIFICATE: &str = "default";
+/// The secret that holds the roots of the trust domain.
+pub const ROOTS: &str = "ROOTCA";
+
+/// The transport socket of an inbound listener: any workload of the trust domain, by its certificate.
+pub(super) fn downstream(domain: &TrustDomain, protocol: Protocol) -> Value {
+    // The slash ends the trust domain: without it `mesh.test` would let `mesh.test.evil` in.
+    let mut common = common(&[json!({ "prefix": format!("spiffe://{domain}/") })]);
+    if protocol == Protocol::Http {
+        set(&mut common, "alpn_protocols", json!(["h2", "http/1.1"]));
+    }
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "require_client_certificate": true,
+            // A ticket outlives the certificate it was made with: an expired peer would come back by it.
+            "disable_stateless_session_resumption": true,
+            "disable_stateful_session_resumption": true,
+            "common_tls_context": common,
+        },
+    })
+}
+
+/// The transport socket of an upstream cluster: only these peers.
+pub(super) fn upstream(name: &Name, peers: &PeerIds) -> Value {
+    let exact: Vec<Value> =
+        peers.as_slice().iter().map(|id| json!({ "exact": id.as_str() })).collect();
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": format!("{name}.{SERVER_NAME_SUFFIX}"),
+            // No resumption, for the reason above.
+            "max_session_keys": 0,
+            // No ALPN here: the connection pool offers the protocol of its caller by itself, and a fixed list
+            // makes HTTP/1.1 callers fail.
+            "common_tls_context": common(&exact),
+        },
+    })
+}
+
+/// What both sides share. `peers` are matchers of the one URI SAN, never none.
+fn common(peers: &[Value]) -> Value {
+    let peers: Vec<Value> =
+        peers.iter().map(|matcher| json!({ "san_type": "URI", "matcher": matcher })).collect();
+    json!({
+        // Envoy's own ceiling for upstreams is TLS 1.2, so both bounds are always written.
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_3",
+            "tls_maximum_protocol_version": "TLSv1_3",
+            "ecdh_curves": ["X25519MLKEM768", "X25519", "P-256"],
+        },
+        "tls_certificate_sds_secret_configs": [secret(OWN_CERTIFICATE)],
+        "combined_validation_context": {
+            "default_validation_context": { "match_typed_subject_alt_names": peers },
+            "validation_context_sds_secret_config": secret(ROOTS),
+        },
+    })
+}
+
+/// A secret of the sidecar. Without a time limit for the first fetch the port stays closed until the certificate
+/// is there; with one, it would open and reset every connection.
+fn secret(name: &str) -> Value {
+    json!({
+        "name": name,
+        "sds_config": {
+            "resource_api_version": "V3",
+            "initial_fetch_timeout": "0s",
+            "api_config_source": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": true,
+                "grpc_services": [{
+                    "envoy_grpc": {
+                        "cluster_name": SDS_CLUSTER,
+                        // The default grows to 30 s: too long to be blind after a restart of the sidecar.
+                        "retry_policy": {
+                            "retry_back_off": { "base_interval": "0.1s", "max_interval": "1s" },
+                        },
+                    },
+                }],
+            },
+        },
+    })
+}

@@ -1,0 +1,203 @@
+//! Resources as they are written: every field by name, nothing checked but its type.
+//!
+//! A field that is written without a value is an error (`present`): `peers:` with all its members commented out must
+//! not become "any peer".
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use super::access::ClaimValue;
+use super::yaml::present;
+
+/// Only what tells which kind a document is; the rest is read once the kind is known.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RawHead {
+    pub(super) api_version: Option<String>,
+    pub(super) kind: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawResource<S> {
+    #[serde(rename = "apiVersion")]
+    pub(super) _api_version: String,
+    #[serde(rename = "kind")]
+    pub(super) _kind: String,
+    pub(super) metadata: RawMetadata,
+    pub(super) spec: S,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawMetadata {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    /// Accepted because every tool writes them; they mean nothing to a decision.
+    #[serde(default, rename = "labels")]
+    pub(super) _labels: BTreeMap<String, String>,
+    #[serde(default, rename = "annotations")]
+    pub(super) _annotations: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawAccessPolicy {
+    #[serde(default, deserialize_with = "present")]
+    pub(super) selector: Option<RawSelector>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) rules: Option<Vec<RawRule>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) identity: Option<RawIdentity>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawSelector {
+    pub(super) match_labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawIdentity {
+    #[serde(default, deserialize_with = "present")]
+    pub(super) user_header: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) peer_header: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) credentials: Option<RawCredentials>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) enum RawCredentials {
+    Strip,
+    Keep,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawRule {
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) allow: Option<RawMatch>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) deny: Option<RawMatch>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawMatch {
+    #[serde(default, deserialize_with = "present")]
+    pub(super) peers: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) users: Option<RawUsers>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) requests: Option<Vec<RawRequest>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) when: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawUsers {
+    #[serde(default, deserialize_with = "present")]
+    pub(super) providers: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) roles: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) scopes: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) claims: Option<BTreeMap<String, Vec<ClaimValue>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawRequest {
+    #[serde(default, deserialize_with = "present")]
+    pub(super) methods: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) paths: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawIdentityProvider {
+    pub(super) issuer: String,
+    pub(super) audiences: Vec<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) algorithms: Option<Vec<RawAlgorithm>>,
+    pub(super) keys: RawKeys,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) leeway: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) claims: Option<RawClaimMapping>,
+}
+
+/// The algorithms that can be written at all: none that is symmetric, and not `none`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) enum RawAlgorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawKeys {
+    #[serde(default, deserialize_with = "present")]
+    pub(super) jwks_uri: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) refresh_interval: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) inline: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawClaimMapping {
+    #[serde(default, deserialize_with = "present")]
+    pub(super) roles: Option<Vec<Vec<String>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) scopes: Option<Vec<Vec<String>>>,
+}
+
+/// Text, a whole number or a boolean, told apart as YAML does: quote what only looks like a number.
+impl<'de> Deserialize<'de> for ClaimValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Scalar;
+        impl Visitor<'_> for Scalar {
+            type Value = ClaimValue;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("text, a whole number, true or false")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ClaimValue, E> {
+                Ok(ClaimValue::Text(text.to_owned()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ClaimValue, E> {
+                Ok(ClaimValue::Number(number))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ClaimValue, E> {
+                i64::try_from(number)
+                    .map(ClaimValue::Number)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_bool<E: de::Error>(self, truth: bool) -> Result<ClaimValue, E> {
+                Ok(ClaimValue::Boolean(truth))
+            }
+        }
+        deserializer.deserialize_any(Scalar)
+    }
+}

@@ -1,0 +1,107 @@
+//! Does a verified user have what a rule asks for?
+
+use serde_json::{Number, Value};
+
+use super::access::{ClaimValue, Users};
+use super::decide::Mismatch;
+use super::facts::UserFacts;
+
+impl Users {
+    /// Every list that is written must have a member the user has.
+    pub(super) fn check_user(&self, user: &UserFacts) -> Result<(), Mismatch> {
+        let has = |wanted: &Option<Vec<String>>, held: &[String]| match wanted {
+            Some(wanted) => wanted.iter().any(|name| held.contains(name)),
+            None => true,
+        };
+        if let Some(providers) = &self.providers
+            && !providers.iter().any(|name| name == user.provider())
+        {
+            return Err(Mismatch::Provider);
+        }
+        if !has(&self.roles, user.roles()) {
+            return Err(Mismatch::Role);
+        }
+        if !has(&self.scopes, user.scopes()) {
+            return Err(Mismatch::Scope);
+        }
+        let claims = self.claims.iter().all(|(name, wanted)| {
+            user.claims().get(name).is_some_and(|held| claim_matches(held, wanted))
+        });
+        if claims { Ok(()) } else { Err(Mismatch::Claim) }
+    }
+}
+
+/// A claim matches if it is one of the wanted values, or a list with a member that is.
+fn claim_matches(held: &Value, wanted: &[ClaimValue]) -> bool {
+    scalars(held).iter().any(|held| wanted.iter().any(|wanted| wanted.is(held)))
+}
+
+/// The members of a list, or the value itself. A list inside a list is not looked into.
+pub(super) fn scalars(held: &Value) -> &[Value] {
+    match held {
+        Value::Array(members) => members,
+        single => std::slice::from_ref(single),
+    }
+}
+
+impl ClaimValue {
+    fn is(&self, held: &Value) -> bool {
+        match (self, held) {
+            (Self::Text(wanted), Value::String(held)) => wanted == held,
+            (Self::Number(wanted), Value::Number(held)) => whole(held) == Some(*wanted),
+            (Self::Boolean(wanted), Value::Bool(held)) => wanted == held,
+            (Self::Text(_) | Self::Number(_) | Self::Boolean(_), _) => false,
+        }
+    }
+}
+
+/// The whole number that a JSON number is: `3` and `3.0` are the same number in JSON.
+pub(super) fn whole(number: &Number) -> Option<i64> {
+    number.as_i64().or_else(|| number.as_f64().and_then(whole_float))
+}
+
+/// Exact up to 2^53, beyond which a float no longer tells neighbours apart.
+fn whole_float(number: f64) -> Option<i64> {
+    const MANTISSA_BITS: u64 = 52;
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if number == 0.0 {
+        return Some(0);
+    }
+    if number.fract() != 0.0 || number.abs() > EXACT {
+        return None;
+    }
+    let bits = number.abs().to_bits();
+    let exponent = (bits >> MANTISSA_BITS).checked_sub(1023)?;
+    let mantissa = (bits & ((1 << MANTISSA_BITS) - 1)) | (1 << MANTISSA_BITS);
+    let magnitude = match MANTISSA_BITS.checked_sub(exponent) {
+        Some(shift) => mantissa >> shift,
+        None => mantissa << 1,
+    };
+    let magnitude = i64::try_from(magnitude).ok()?;
+    Some(if number < 0.0 { -magnitude } else { magnitude })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_float_is_the_same_number() {
+        for (float, expected) in [
+            (0.0, Some(0)),
+            (-0.0, Some(0)),
+            (1.0, Some(1)),
+            (-7.0, Some(-7)),
+            (3.5, None),
+            (1e15, Some(1_000_000_000_000_000)),
+            (9_007_199_254_740_992.0, Some(9_007_199_254_740_992)),
+            (9_007_199_254_740_994.0, None),
+            (1e300, None),
+            (f64::NAN, None),
+            (f64::INFINITY, None),
+            (5e-324, None),
+        ] {
+            assert_eq!(whole_float(float), expected, "{float}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `envoy.service.auth.v3.CheckResponse`, encoded straight into bytes.
+//!
+//! Envoy decides by `status.code` alone: an absent status, or code 0 beside a `denied_response`, *allows*.
+//! So there are only two ways to make an answer, [`allow`] and [`deny`], and neither can produce the other.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::wire::{field_length, put_bytes, put_header, put_varint, varint_length};
+
+/// A header value that is safe to send: printable ASCII, no control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderText<'a>(Cow<'a, str>);
+
+impl<'a> HeaderText<'a> {
+    /// Takes any text. Bytes outside printable ASCII, and `%` itself, are percent-encoded, so that a claim with a
+    /// line break cannot add a header and the original can be told apart from its encoding.
+    #[must_use]
+    pub fn encode(text: &'a str) -> Self {
+        const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
+        Self(percent_encoding::utf8_percent_encode(text, PLAIN).into())
+    }
+
+    /// The safe text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a refusal says to the client. Only statuses that end a request can be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalStatus {
+    /// 400: the request cannot be judged as it is.
+    BadRequest,
+    /// 401: a credential is missing or bad.
+    Unauthorized,
+    /// 403: known, and refused.
+    Forbidden,
+    /// 500: a fault of ours.
+    Internal,
+    /// 503: what is needed to judge is not there yet.
+    Unavailable,
+}
+
+impl RefusalStatus {
+    /// The HTTP status code.
+    #[must_use]
+    pub fn http(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// The gRPC status code for gRPC callers, and the `google.rpc.Status` code of the answer. Never 0.
+    #[must_use]
+    pub fn grpc(self) -> u8 {
+        match self {
+            Self::BadRequest => 3,
+            Self::Unauthorized => 16,
+            Self::Forbidden => 7,
+            Self::Internal => 13,
+            Self::Unavailable => 14,
+        }
+    }
+}
+
+/// One text field of the dynamic metadata.
+pub type MetadataField<'a> = (&'static str, &'a str);
+
+/// Changes to the request on its way to the application.
+#[derive(Debug, Clone, Default)]
+pub struct Mutations<'a> {
+    /// Headers to set. Each overwrites every occurrence of its name.
+    pub set: Vec<(&'a str, HeaderText<'a>)>,
+    /// Headers to remove, pre-encoded by [`removals`]. Envoy removes *after* setting, so a name must not be in both.
+    pub removed: &'a [u8],
+}
+
+/// Encodes header names for [`Mutations::removed`].
+#[must_use]
+pub fn removals<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    for name in names {
+        put_bytes(&mut encoded, 5, name.as_bytes());
+    }
+    encoded
+}
+
+/// An answer that lets the request pass.
+#[must_use]
+pub fn allow(mutations: &Mutations<'_>, metadata: &[MetadataField<'_>]) -> Bytes {
+    let set: usize = mutations
+        .set
+        .iter()
+        .map(|(name, value)| field_length(header_option_length(name, value.as_str())))
+        .sum();
+    let ok = set + mutations.removed.len();
+    let structure = struct_length(metadata);
+    let mut out = Vec::with_capacity(2 + field_length(ok) + field_length(structure));
+    // status { code: 0 }: present and empty.
+    put_header(&mut out, 1, 0);
+    put_header(&mut out, 3, ok);
+    for (name, value) in &mutations.set {
+        put_header_option(&mut out, name, value.as_str());
+    }
+    out.extend_from_slice(mutations.removed);
+    put_struct(&mut out, metadata, structure);
+    out.into()
+}
+
+/// An answer that refuses the request, with status, headers and body for the client.
+#[must_use]
+pub fn deny(
+    status: RefusalStatus,
+    headers: &[(&str, HeaderText<'_>)],
+    body: &str,
+    metadata: &[MetadataField<'_>],
+) -> Bytes {
+    let http = usize::from(status.http());
+    let http_status = 1 + varint_length(http);
+    let head: usize = headers
+        .iter()
+        .map(|(name, value)| field_length(header_option_length(name, value.as_str())))
+        .sum();
+    let text = if body.is_empty() { 0 } else { field_length(body.len()) };
+    let denied = field_length(http_status) + head + text;
+    let structure = struct_length(metadata);
+    let mut out = Vec::with_capacity(4 + field_length(denied) + field_length(structure));
+    // status { code }: never 0, which would allow.
+    put_bytes(&mut out, 1, &[0x08, status.grpc()]);
+    put_header(&mut out, 2, denied);
+    put_header(&mut out, 1, http_status);
+    out.push(0x08);
+    put_varint(&mut out, http);
+    for (name, value) in headers {
+        put_header_option(&mut out, name, value.as_str());
+    }
+    if !body.is_empty() {
+        put_bytes(&mut out, 3, body.as_bytes());
+    }
+    put_struct(&mut out, metadata, structure);
+    out.into()
+}
+
+/// `append { value: false }` (empty message) and `append_action: OVERWRITE_IF_EXISTS_OR_ADD`. Both are sent: which
+/// one Envoy obeys depends on its version, and each alone would append in one of them.
+const OVERWRITE: [u8; 4] = [0x12, 0x00, 0x18, 0x02];
+
+fn header_option_length(name: &str, value: &str) -> usize {
+    field_length(field_length(name.len()) + field_length(value.len())) + OVERWRITE.len()
+}
+
+fn put_header_option(out: &mut Vec<u8>, name: &str, value: &str) {
+    put_header(out, 2, header_option_length(name, value));
+    put_header(out, 1, field_length(name.len()) + field_length(value.len()));
+    put_bytes(out, 1, name.as_bytes());
+    put_bytes(out, 2, value.as_bytes());
+    out.extend_from_slice(&OVERWRITE);
+}
+
+fn struct_entry_length((name, value): &MetadataField<'_>) -> usize {
+    field_length(name.len()) + field_length(field_length(value.len()))
+}
+
+fn struct_length(fields: &[MetadataField<'_>]) -> usize {
+    fields.iter().map(|field| field_length(struct_entry_length(field))).sum()
+}
+
+/// `google.protobuf.Struct` of text values, as field 4.
+fn put_struct(out: &mut Vec<u8>, fields: &[MetadataField<'_>], length: usize) {
+    if fields.is_empty() {
+        return;
+    }
+    put_header(out, 4, length);
+    for field in fields {
+        let (name, value) = field;
+        put_header(out, 1, struct_entry_length(field));
+        put_bytes(out, 1, name.as_bytes());
+        put_header(out, 2, field_length(value.len()));
+        put_bytes(out, 3, value.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_text_cannot_split_a_response() {
+        assert_eq!(HeaderText::encode("alice").as_str(), "alice");
+        assert_eq!(HeaderText::encode("a\r\nx-admin: 1").as_str(), "a%0D%0Ax-admin: 1");
+        assert_eq!(HeaderText::encode("100%\u{e9}\0").as_str(), "100%25%C3%A9%00");
+    }
+
+    #[test]
+    fn no_refusal_has_the_code_that_allows() {
+        for status in [
+            RefusalStatus::BadRequest,
+            RefusalStatus::Unauthorized,
+            RefusalStatus::Forbidden,
+            RefusalStatus::Internal,
+            RefusalStatus::Unavailable,
+        ] {
+            assert_ne!(status.grpc(), 0);
+            assert!((400..600).contains(&status.http()));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The workload's certificate: the task that renews it and those who use it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::watch;
+
+use super::{Config, StartError, sds};
+use crate::certs;
+use crate::identity::{SpiffeId, WorkloadIdentity};
+use crate::runtime::{Clock, Drain, Listener, Ready, ReadyFlag, Tasks};
+use crate::telemetry::Metrics;
+use crate::xds::SecretService;
+
+/// The workload's certificate: the task that renews it and those who use it.
+pub(super) struct Certificates {
+    pub(super) identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
+    pub(super) renewal: certs::RenewalHandle,
+    pub(super) sds: SecretServer,
+    pub(super) sds_status: Arc<sds::SdsStatus>,
+}
+
+type SecretServer = SecretDiscoveryServiceServer<SecretService>;
+
+impl Certificates {
+    pub(super) fn start(
+        config: &Config,
+        (id, clock): (&SpiffeId, &Clock),
+        (ready, metrics): (&Ready, &Metrics),
+        tasks: &mut Tasks,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(source) = &config.certificates else { return Ok(None) };
+        let renewal = certs::Renewal::new(source, id.clone(), clock.clone())?;
+        let identity = renewal.identity();
+        let handle = renewal.handle();
+        tasks.spawn("certificates", renewal.run(tasks.drain()));
+        tasks.spawn(
+            "certificate-ready",
+            follow_certificate(
+                identity.clone(),
+                ready.require("certificate"),
+                metrics,
+                tasks.drain(),
+            ),
+        );
+        let sds::Sds { server, publisher, status } = sds::service(identity.clone(), &tasks.drain());
+        tasks.spawn("secrets", publisher.run());
+        count_secrets(metrics, &status);
+        Ok(Some(Self { identity, renewal: handle, sds: server, sds_status: status }))
+    }
+}
+
+pub(super) fn serve_sds(tasks: &mut Tasks, server: SecretServer, listener: Listener, drain: Drain) {
+    tasks.spawn("sds", async move {
+        tonic::transport::Server::builder()
+            .add_service(server)
+            .serve_with_incoming_shutdown(listener.incoming(), async move { drain.begun().await })
+            .await
+    });
+}
+
+/// Readiness and the expiry gauge follow the certificate.
+fn follow_certificate(
+    mut identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
+    ready: ReadyFlag,
+    metrics: &Metrics,
+    drain: Drain,
+) -> impl Future<Output = Result<(), std::convert::Infallible>> + use<> {
+    let expiry: Gauge = Gauge::default();
+    metrics.register(|registry| {
+        registry.register(
+            "certs_expiry_timestamp_seconds",
+            "When the workload's certificate ends, in seconds since 1970; 0 without one",
+            expiry.clone(),
+        );
+    });
+    async move {
+        loop {
+            let until = identity.borrow_and_update().as_ref().map(|i| i.svid.leaf().not_after());
+            match until {
+                Some(end) => {
+                    let end = end.duration_since(std::time::SystemTime::UNIX_EPOCH);
+                    let seconds = end.map_or(0, |end| end.as_secs());
+                    expiry.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+                    ready.met();
+                }
+                None => {
+                    expiry.set(0);
+                    ready.unmet("no valid certificate yet");
+                }
+            }
+            tokio::select! {
+                changed = identity.changed() => if changed.is_err() {
+                    // The task that renews ended; the process ends with it.
+                    drain.begun().await;
+                    return Ok(());
+                },
+                () = drain.begun() => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Acknowledgements and refusals of secrets, and open streams; read when the page is asked for.
+fn count_secrets(metrics: &Metrics, status: &Arc<sds::SdsStatus>) {
+    #[derive(Debug)]
+    struct Secrets(Arc<sds::SdsStatus>);
+    impl prometheus_client::collector::Collector for Secrets {
+        fn encode(
+            &self,
+            mut encoder: prometheus_client::encoding::DescriptorEncoder<'_>,
+        ) -> Result<(), std::fmt::Error> {
+            use prometheus_client::encoding::EncodeMetric as _;
+            use prometheus_client::metrics::counter::ConstCounter;
+            use prometheus_client::metrics::gauge::ConstGauge;
+            let streams = ConstGauge::new(i64::try_from(self.0.streams()).unwrap_or(i64::MAX));
+            let help = "Secret discovery streams that are open.";
+            streams.encode(encoder.encode_descriptor(
+                "sds_streams",
+                help,
+                None,
+                streams.metric_type(),
+            )?)?;
+            let sum = |of: fn(&sds::KindCount) -> u64| self.0.counts().iter().map(of).sum::<u64>();
+            for (name, help, value) in [
+                ("sds_acks", "Secrets that an Envoy took.", sum(|count| count.acks)),
+                ("sds_nacks", "Secrets that an Envoy refused.", sum(|count| count.nacks)),
+            ] {
+                let count = ConstCounter::new(value);
+                count.encode(encoder.encode_descriptor(
+                    name,
+                    help,
+                    None,
+                    count.metric_type(),
+                )?)?;
+            }
+            Ok(())
+        }
+    }
+    metrics.register(|registry| registry.register_collector(Box::new(Secrets(Arc::clone(status)))));
+}

@@ -1,0 +1,268 @@
+//! The configuration of a sidecar, as it stands in its file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::identity::{SpiffeId, TrustDomain};
+use crate::policy::yaml::present;
+use crate::runtime::Address;
+use crate::{certs, mesh, policy};
+
+/// `hopgate sidecar --config FILE`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Config {
+    /// Whom this sidecar guards.
+    pub workload: Workload,
+    /// Files and directories (their `*.yaml` and `*.yml`) with `IdentityProvider` and `AccessPolicy` resources.
+    pub resources: Vec<PathBuf>,
+    /// Where Envoy asks.
+    pub ext_authz: ExtAuthz,
+    /// Where Envoy gets its certificate.
+    #[serde(default, deserialize_with = "present")]
+    pub sds: Option<Sds>,
+    /// Health, metrics and dumps; loopback or a unix socket.
+    pub admin: Admin,
+    /// Where the certificate comes from. Needed when `sds` is there.
+    #[serde(default, deserialize_with = "present")]
+    pub certificates: Option<certs::Config>,
+    /// Where decision records go.
+    #[serde(default)]
+    pub decision_log: DecisionLogConfig,
+    /// Traces, if any.
+    #[serde(default, deserialize_with = "present")]
+    pub tracing: Option<Tracing>,
+    /// How long requests in flight may take once the process is told to stop.
+    #[serde(default = "default_drain_timeout", with = "humantime_serde")]
+    pub drain_timeout: Duration,
+    /// The listeners of the Envoy beside this sidecar, for `hopgate envoy bootstrap`.
+    #[serde(default, deserialize_with = "present")]
+    pub envoy: Option<mesh::Config>,
+}
+
+/// The workload behind the gate.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Workload {
+    /// The mesh's trust domain, such as `mesh.example`.
+    pub trust_domain: String,
+    /// Its namespace: only policies and providers of this namespace apply.
+    pub namespace: String,
+    /// Its service account.
+    pub service_account: String,
+    /// Its labels, for the selectors of policies.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The external authorization server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ExtAuthz {
+    /// Unix sockets and TCP addresses.
+    pub listen: Vec<Address>,
+    /// The largest CheckRequest, in bytes.
+    #[serde(default = "default_max_request_bytes")]
+    pub max_request_bytes: usize,
+}
+
+/// The secret discovery server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Sds {
+    /// A unix socket: private keys travel here.
+    pub listen: Address,
+}
+
+/// The admin pages.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Admin {
+    /// A loopback address or a unix socket.
+    pub listen: Address,
+}
+
+/// The decision log.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DecisionLogConfig {
+    /// A file, or `stdout` (the default).
+    #[serde(default, deserialize_with = "present")]
+    pub path: Option<PathBuf>,
+}
+
+/// Traces.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Tracing {
+    /// The collector's gRPC endpoint, such as `http://127.0.0.1:4317`.
+    pub otlp_endpoint: String,
+}
+
+/// A field that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidConfig {
+    /// The path of the field, such as `admin.listen`.
+    pub field: String,
+    /// What is wrong and what to write instead.
+    pub problem: String,
+}
+
+/// The identity part of a configuration, validated.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The workload's SPIFFE ID.
+    pub id: SpiffeId,
+    /// What selects policies for it.
+    pub workload: policy::Workload,
+}
+
+fn default_drain_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn default_max_request_bytes() -> usize {
+    8 * 1024 * 1024
+}
+
+fn invalid(field: &str, problem: impl Into<String>) -> InvalidConfig {
+    InvalidConfig { field: field.to_owned(), problem: problem.into() }
+}
+
+impl Config {
+    /// Makes relative paths relative to `base`, the directory of the configuration file.
+    pub fn resolve(&mut self, base: &Path) {
+        let resolve = |path: &mut PathBuf| *path = base.join(&*path);
+        let resolve_address = |address: &mut Address| {
+            if let Address::Unix(path) = address {
+                *path = base.join(&*path);
+            }
+        };
+        self.resources.iter_mut().for_each(resolve);
+        self.ext_authz.listen.iter_mut().for_each(resolve_address);
+        if let Some(sds) = &mut self.sds {
+            resolve_address(&mut sds.listen);
+        }
+        resolve_address(&mut self.admin.listen);
+        if let Some(path) =
+            self.decision_log.path.as_mut().filter(|path| *path != Path::new("stdout"))
+        {
+            resolve(path);
+        }
+        if let Some(certificates) = &mut self.certificates {
+            certificates.resolve(base);
+        }
+        self.envoy = self.envoy.take().map(|envoy| envoy.relative_to(base));
+    }
+
+    /// Checks what a type cannot say.
+    ///
+    /// # Errors
+    /// With the field and what to write instead.
+    pub fn validate(&self) -> Result<Identity, InvalidConfig> {
+        if self.resources.is_empty() {
+            return Err(invalid("resources", "list at least one file or directory of resources"));
+        }
+        if self.ext_authz.listen.is_empty() {
+            return Err(invalid(
+                "extAuthz.listen",
+                "list at least one address, such as unix:run/authz.sock",
+            ));
+        }
+        if !self.admin.listen.is_local() {
+            return Err(invalid(
+                "admin.listen",
+                "must be a loopback address or a unix socket: the pages have no authentication",
+            ));
+        }
+        match (&self.sds, &self.certificates) {
+            (Some(sds), Some(_)) => {
+                if let Address::Tcp(_) = sds.listen {
+                    return Err(invalid(
+                        "sds.listen",
+                        "must be a unix socket (unix:/path): private keys travel there",
+                    ));
+                }
+            }
+            (Some(_), None) => {
+                return Err(invalid(
+                    "certificates",
+                    "is needed when sds is there: say where the certificate comes from",
+                ));
+            }
+            (None, _) => {}
+        }
+        if !(1024..=64 * 1024 * 1024).contains(&self.ext_authz.max_request_bytes) {
+            return Err(invalid("extAuthz.maxRequestBytes", "must be between 1024 and 67108864"));
+        }
+        self.identity()
+    }
+
+    /// What `/config` shows: addresses and paths, never a secret.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "workload": {
+                "trustDomain": self.workload.trust_domain,
+                "namespace": self.workload.namespace,
+                "serviceAccount": self.workload.service_account,
+                "labels": self.workload.labels,
+            },
+            "resources": self.resources,
+            "extAuthz": {
+                "listen": self.ext_authz.listen,
+                "maxRequestBytes": self.ext_authz.max_request_bytes,
+            },
+            "sds": self.sds.as_ref().map(|sds| json!({ "listen": sds.listen })),
+            "admin": { "listen": self.admin.listen },
+            "decisionLog": { "path": self.decision_log.path },
+            "tracing": self.tracing.as_ref().map(|t| json!({ "otlpEndpoint": t.otlp_endpoint })),
+            "drainTimeout": humantime_serde::re::humantime::format_duration(self.drain_timeout).to_string(),
+        })
+    }
+
+    /// Whom the Envoy beside this sidecar works for, and where it finds the sidecar.
+    ///
+    /// # Errors
+    /// When there is no SDS, from which that Envoy would get its certificate, or the identity is invalid.
+    pub fn for_envoy(&self) -> Result<mesh::Sidecar, InvalidConfig> {
+        let endpoint = |address: &Address| match address {
+            Address::Tcp(address) => mesh::Endpoint::Tcp(*address),
+            Address::Unix(path) => mesh::Endpoint::Unix(path.clone()),
+        };
+        let sds = self.sds.as_ref().ok_or_else(|| {
+            invalid("sds", "is needed: the Envoy gets its certificate from there")
+        })?;
+        let is_unix = |address: &&Address| matches!(address, Address::Unix(_));
+        let listen = &self.ext_authz.listen;
+        let authz = listen.iter().find(is_unix).or(listen.first()).ok_or_else(|| {
+            invalid("extAuthz.listen", "list at least one address, such as unix:run/authz.sock")
+        })?;
+        Ok(mesh::Sidecar {
+            identity: self.identity()?.id,
+            sds: endpoint(&sds.listen),
+            authz: endpoint(authz),
+        })
+    }
+
+    fn identity(&self) -> Result<Identity, InvalidConfig> {
+        let Workload { trust_domain, namespace, service_account, labels } = &self.workload;
+        let domain = TrustDomain::parse(trust_domain).map_err(|error| {
+            invalid("workload.trustDomain", format!("{trust_domain:?} {error}"))
+        })?;
+        let id = SpiffeId::for_service_account(&domain, namespace, service_account).map_err(|error| {
+            invalid("workload", format!("namespace {namespace:?} and serviceAccount {service_account:?} make no SPIFFE ID: it {error}"))
+        })?;
+        let workload = policy::Workload {
+            trust_domain: domain,
+            namespace: namespace.clone(),
+            labels: labels.clone(),
+        };
+        Ok(Identity { id, workload })
+    }
+}

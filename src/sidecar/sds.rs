@@ -1,0 +1,286 @@
+//! The workload's certificate and roots as Envoy secrets.
+//!
+//! | name | content |
+//! | --- | --- |
+//! | `default`, the workload's SPIFFE ID | chain and private key, in one secret |
+//! | `ROOTCA`, `ALL`, `spiffe://<trust domain>` | the trusted roots |
+//!
+//! Nothing is sent before a certificate is in hand, and what was sent is never taken back: when the identity is
+//! lost, Envoy keeps what it has. A validation context without roots cannot be made here; Envoy would accept it and
+//! stop asking its clients for certificates.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use envoy_types::pb::envoy::config::core::v3::DataSource;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CertificateValidationContext, Secret, TlsCertificate,
+};
+use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
+use prost::Message as _;
+use serde::Serialize;
+use tokio::sync::watch;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::identity::WorkloadIdentity;
+use crate::mesh::{OWN_CERTIFICATE, ROOTS};
+use crate::runtime::Drain;
+use crate::xds::{Observer, SECRET_TYPE, SecretService, Table};
+
+/// The name of the roots of every trust domain the mesh knows.
+pub const ALL_ROOTS: &str = "ALL";
+
+/// The parts of secret discovery: a service to add to a server, a task to run, and what to look at.
+pub struct Sds {
+    /// For tonic's router.
+    pub server: SecretDiscoveryServiceServer<SecretService>,
+    /// Turns identities into secrets; the service hears of a new identity only while this runs.
+    pub publisher: Publisher,
+    /// Streams, acknowledgements and refusals.
+    pub status: Arc<SdsStatus>,
+}
+
+/// Serves the identities that `identity` shows, until `drain` begins.
+#[must_use]
+pub fn service(mut identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>, drain: &Drain) -> Sds {
+    let first = identity.borrow_and_update().as_deref().map(|identity| Arc::new(secrets(identity)));
+    let (sender, tables) = watch::channel(first);
+    let status = Arc::new(SdsStatus::default());
+    let observer: Arc<dyn Observer> = Arc::clone(&status) as Arc<dyn Observer>;
+    let server = SecretService::new(tables, observer, drain.clone()).into_server();
+    Sds { server, publisher: Publisher { identity, tables: sender, drain: drain.clone() }, status }
+}
+
+/// Turns each new identity into a table of secrets.
+pub struct Publisher {
+    identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
+    tables: watch::Sender<Option<Arc<Table>>>,
+    drain: Drain,
+}
+
+impl Publisher {
+    /// Runs until the drain begins.
+    ///
+    /// # Errors
+    /// Never; the type is that of an essential task.
+    pub async fn run(mut self) -> Result<(), Infallible> {
+        loop {
+            tokio::select! {
+                () = self.drain.begun() => return Ok(()),
+                changed = self.identity.changed() => if changed.is_err() {
+                    // Nobody renews any more, which ends the process elsewhere. Until then Envoy keeps its secrets.
+                    self.drain.begun().await;
+                    return Ok(());
+                }
+            }
+            let identity = self.identity.borrow_and_update().clone();
+            if let Some(identity) = identity {
+                self.tables.send_replace(Some(Arc::new(secrets(&identity))));
+            }
+        }
+    }
+}
+
+/// The secrets of one identity.
+#[must_use]
+pub fn secrets(identity: &WorkloadIdentity) -> Table {
+    let mut table = Table::new(SECRET_TYPE);
+    for name in [OWN_CERTIFICATE, identity.svid.id().as_str()] {
+        table.insert(name, certificate(name, identity));
+    }
+    let domain = format!("spiffe://{}", identity.bundle.domain());
+    for name in [ROOTS, ALL_ROOTS, &domain] {
+        table.insert(name, roots(name, identity));
+    }
+    table
+}
+
+/// Chain and key travel together: apart, Envoy would see a pair that does not match while they change.
+fn certificate(name: &str, identity: &WorkloadIdentity) -> Zeroizing<Vec<u8>> {
+    let mut secret = Secret {
+        name: name.to_owned(),
+        r#type: Some(Type::TlsCertificate(TlsCertificate {
+            certificate_chain: Some(inline(identity.svid.chain_pem().into_bytes())),
+            private_key: Some(inline(identity.svid.key().to_pem().as_bytes().to_vec())),
+            ..TlsCertificate::default()
+        })),
+    };
+    let encoded = Zeroizing::new(secret.encode_to_vec());
+    if let Some(Type::TlsCertificate(TlsCertificate {
+        private_key: Some(DataSource { specifier: Some(Specifier::InlineBytes(key)), .. }),
+        ..
+    })) = &mut secret.r#type
+    {
+        key.zeroize();
+    }
+    encoded
+}
+
+fn roots(name: &str, identity: &WorkloadIdentity) -> Zeroizing<Vec<u8>> {
+    let secret = Secret {
+        name: name.to_owned(),
+        r#type: Some(Type::ValidationContext(CertificateValidationContext {
+            // A `TrustBundle` holds at least one root, so this is never empty.
+            trusted_ca: Some(inline(identity.bundle.to_pem().into_bytes())),
+            ..CertificateValidationContext::default()
+        })),
+    };
+    Zeroizing::new(secret.encode_to_vec())
+}
+
+fn inline(bytes: Vec<u8>) -> DataSource {
+    DataSource { specifier: Some(Specifier::InlineBytes(bytes)), ..DataSource::default() }
+}
+
+/// Counts what the workload's Envoys said. An acknowledgement is no proof of use: Envoy gives it before the
+/// first handshake.
+#[derive(Debug, Default)]
+pub struct SdsStatus {
+    streams: AtomicU64,
+    certificates: Counts,
+    roots: Counts,
+    unknown: Counts,
+    names: Mutex<BTreeMap<String, NameStatus>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    acks: AtomicU64,
+    nacks: AtomicU64,
+}
+
+/// What a secret is, as a label of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretKind {
+    /// Chain and key.
+    Certificate,
+    /// Trusted roots.
+    Roots,
+    /// A refusal of an answer that was replaced meanwhile.
+    Unknown,
+}
+
+/// Acknowledgements and refusals of one kind since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KindCount {
+    /// Which secrets.
+    pub kind: SecretKind,
+    /// How often one was taken.
+    pub acks: u64,
+    /// How often one was refused.
+    pub nacks: u64,
+}
+
+/// What was last said of one name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NameStatus {
+    /// The version that was last taken.
+    pub acked: Option<String>,
+    /// Why the last refused one was refused; gone when a later one is taken.
+    pub refused: Option<String>,
+}
+
+impl SdsStatus {
+    /// Streams that are open now.
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Totals by kind, in a fixed order.
+    #[must_use]
+    pub fn counts(&self) -> [KindCount; 3] {
+        [SecretKind::Certificate, SecretKind::Roots, SecretKind::Unknown].map(|kind| {
+            let counts = self.of(kind);
+            KindCount {
+                kind,
+                acks: counts.acks.load(Ordering::Relaxed),
+                nacks: counts.nacks.load(Ordering::Relaxed),
+            }
+        })
+    }
+
+    /// What was last said of each name. Only names that were sent can stand here.
+    #[must_use]
+    pub fn names(&self) -> BTreeMap<String, NameStatus> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn of(&self, kind: SecretKind) -> &Counts {
+        match kind {
+            SecretKind::Certificate => &self.certificates,
+            SecretKind::Roots => &self.roots,
+            SecretKind::Unknown => &self.unknown,
+        }
+    }
+
+    fn update(&self, name: &str, change: impl FnOnce(&mut NameStatus)) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        change(names.entry(name.to_owned()).or_default());
+    }
+}
+
+/// A SPIFFE ID with a path is a workload, one without is a trust domain.
+fn kind(name: &str) -> SecretKind {
+    let is_workload = name.strip_prefix("spiffe://").is_some_and(|rest| rest.contains('/'));
+    if name == OWN_CERTIFICATE || is_workload { SecretKind::Certificate } else { SecretKind::Roots }
+}
+
+impl Observer for SdsStatus {
+    fn opened(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn closed(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn acked(&self, name: &str, version: &str) {
+        self.of(kind(name)).acks.fetch_add(1, Ordering::Relaxed);
+        self.update(name, |status| {
+            *status = NameStatus { acked: Some(version.to_owned()), refused: None };
+        });
+    }
+
+    fn nacked(&self, name: Option<&str>, reason: &str) {
+        self.of(name.map_or(SecretKind::Unknown, kind)).nacks.fetch_add(1, Ordering::Relaxed);
+        if let Some(name) = name {
+            self.update(name, |status| status.refused = Some(reason.to_owned()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_counted_by_what_they_hold() {
+        assert_eq!(kind("default"), SecretKind::Certificate);
+        assert_eq!(kind("spiffe://demo.mesh/ns/shop/sa/orders"), SecretKind::Certificate);
+        for roots in ["ROOTCA", "ALL", "spiffe://demo.mesh"] {
+            assert_eq!(kind(roots), SecretKind::Roots);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_shown_until_a_later_version_is_taken() {
+        let status = SdsStatus::default();
+        status.acked("default", "1");
+        status.nacked(Some("default"), "KEY_VALUES_MISMATCH");
+        status.nacked(None, "older");
+        let refused = Some("KEY_VALUES_MISMATCH".to_owned());
+        let expected = NameStatus { acked: Some("1".to_owned()), refused };
+        assert_eq!(status.names()["default"], expected);
+        status.acked("default", "2");
+        assert_eq!(status.names()["default"].refused, None);
+        let counted = status.counts().map(|count| (count.acks, count.nacks));
+        assert_eq!(counted, [(2, 1), (0, 0), (0, 1)]);
+    }
+}

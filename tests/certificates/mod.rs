@@ -1,0 +1,8 @@
+//! The certificate authority, its signing server and the renewal of a workload's certificate.
+
+mod authority;
+mod parts;
+mod renewal;
+mod requests;
+mod signing;
+mod tokens;

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs every test with the real parts at hand. The last line says `N passed, N failed`, over all test binaries.
+source "$(dirname "$0")/common.sh"
+cd "$root"
+
+HOPGATE_ENVOY=$("$root/tests/tools/envoy.sh")
+export HOPGATE_ENVOY
+envoy_version="Envoy $("$HOPGATE_ENVOY" --version | sed -n 's/.*version: //p')"
+
+make_cache
+log=$(mktemp "$cache/test.XXXXXX")
+trap 'rm -f "$log"' EXIT
+say "running the tests against $envoy_version"
+status=0
+cargo test --locked --profile quick --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+
+count() { awk -v what="$1" '/^test result: / { for (i = 2; i <= NF; i++) if ($i ~ "^" what) sum += $(i - 1) } END { print sum + 0 }' "$log"; }
+passed=$(count passed)
+failed=$(count failed)
+# A test binary that died has no result line, so cargo's own word counts too.
+[ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || say "a test binary did not build or did not finish: see above"
+[ "$passed" -gt 0 ] || status=1
+echo
+echo "$envoy_version"
+echo "$passed passed, $failed failed"
+exit "$status"
