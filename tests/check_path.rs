@@ -293,6 +293,24 @@ async fn what_cannot_be_read_is_refused_and_never_a_grpc_error() {
     sidecar.stop().await;
 }
 
+/// Larger than one HTTP/2 frame, and than what the peer may send before it is given room.
+#[tokio::test]
+async fn a_large_request_is_received_in_parts() {
+    let (mut sidecar, _) = sidecar("large").await;
+    for size in [20_000, 3_000_000] {
+        let mut request = http("POST", "/public", &[]);
+        let attributes = request.attributes.as_mut().unwrap().request.as_mut().unwrap();
+        attributes.http.as_mut().unwrap().raw_body = vec![b'x'; size];
+        assert!(meaning(sidecar.ask(request).await).allowed, "{size} bytes");
+    }
+    let mut too_large = http("POST", "/public", &[]);
+    let attributes = too_large.attributes.as_mut().unwrap().request.as_mut().unwrap();
+    attributes.http.as_mut().unwrap().raw_body = vec![b'x'; 9 * 1024 * 1024];
+    let refused = meaning(sidecar.ask(too_large).await);
+    assert!(!refused.allowed && refused.status == 400, "a denial, not a gRPC error: {refused:?}");
+    sidecar.stop().await;
+}
+
 #[tokio::test]
 async fn refusals_speak_the_callers_language() {
     let (mut sidecar, _) = sidecar("language").await;
