@@ -1,5 +1,6 @@
 # hopgate: everything a person or a CI machine runs. Needs Rust, Python 3 and make; what else is needed is installed
-# into HOPGATE_CACHE, pinned by version and hash, and nothing is written outside it and target/.
+# into HOPGATE_CACHE, pinned by version and hash, and nothing is written outside it and target/. The tests also need curl,
+# Java and Maven (for a Keycloak); on Debian, as root, they are installed with apt-get where they are missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -26,10 +27,10 @@ demo: need-cargo ## three services, a gate at every hop, real Envoys: walk the t
 	echo "==> hopgate demo $(ARGS)" >&2
 	exec target/quick/hopgate demo $(ARGS)
 
-test: need-cargo ## every test that fits in minutes, end to end with real Envoy among them
+test: need-cargo ## every test that fits in minutes, with a real Envoy, Keycloak and Node
 	@tests/tools/test.sh $(ARGS)
 
-test-all: need-cargo ## the same and the long ones
+test-all: need-cargo ## the same and the long ones, with a real Directus
 	@HOPGATE_LONG=1 tests/tools/test.sh $(ARGS)
 
 bench: need-cargo ## CPU per Check, as a ratio to a bare server that always answers OK

@@ -3,5 +3,10 @@
 mod codes;
 mod jose_vectors;
 mod mint;
+mod online;
+mod outage;
+mod outbound;
 mod peers;
+mod presets;
+mod proof;
 mod tokens;

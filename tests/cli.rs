@@ -23,6 +23,10 @@ fn help_is_as_agreed() {
         &["envoy"],
         &["envoy", "bootstrap"],
         &["demo"],
+        &["token"],
+        &["token", "inspect"],
+        &["token", "mint"],
+        &["token", "key"],
         &["completions"],
     ] {
         let output = hopgate(&[verb, &["--help"]].concat());
@@ -43,6 +47,21 @@ fn completions_are_printed_for_each_shell() {
         assert!(String::from_utf8(output.stdout).unwrap().contains(part), "{shell}");
     }
     assert_eq!(hopgate(&["completions", "cmd"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_variable_that_means_nothing_is_told_on_stderr() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hopgate"))
+        .args(["completions", "bash"])
+        .env_clear()
+        .env("HOPGATE_SIDECAR_CONFG", "x")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "warning: HOPGATE_SIDECAR_CONFG is set and means nothing; did you mean `HOPGATE_SIDECAR_CONFIG`?\n"
+    );
 }
 
 #[test]

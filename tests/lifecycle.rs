@@ -49,8 +49,9 @@ async fn a_changed_policy_takes_effect_without_a_lost_request() {
 #[tokio::test]
 async fn the_symlink_swap_of_a_mounted_volume_is_followed() {
     use std::os::unix::fs::symlink;
+    let other = with_path("/start").replace("name: orders", "name: start");
     let mut sidecar =
-        Sidecar::start("swap", &[("..1/orders.yaml", OPEN), ("start.yaml", "")]).await;
+        Sidecar::start("swap", &[("..1/orders.yaml", OPEN), ("start.yaml", &other)]).await;
     let directory = sidecar.scratch.path().join("resources");
     symlink("..1", directory.join("..data")).unwrap();
     symlink("..data/orders.yaml", directory.join("orders.yaml")).unwrap();

@@ -17,15 +17,27 @@
 
 mod architecture;
 mod authentication;
+mod better;
 mod certificates;
+mod challenges;
 mod check_path;
 mod cli;
 mod codec;
+mod credentials;
+mod directus;
 mod discovery;
+mod documents;
 mod end_to_end;
 mod examples;
+mod hostile;
+mod keycloak;
 mod lifecycle;
+mod node_auth;
+mod outbound;
 mod policies;
 mod recorded;
+mod servers;
 mod support;
+mod through_envoy;
+mod token;
 mod tracing;

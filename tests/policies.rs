@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use hopgate::identity::{SpiffeId, TrustDomain};
 use hopgate::policy::{
     AccessPolicy, Credentials, Decision, Facts, HeaderValue, Headers, PolicySet, RequestFacts,
-    Resource, UserFacts, Workload, parse, yaml,
+    Resource, UserFacts, UserParts, Workload, parse, yaml,
 };
 use serde::Deserialize;
 
@@ -91,13 +91,12 @@ fn outcome(set: &PolicySet, case: &Case) -> String {
         None => SpiffeId::parse(&format!("spiffe://demo.mesh/{text}")).unwrap(),
     });
     let user = case.user.as_ref().map(|user| {
-        UserFacts::new(
-            user.provider.clone().unwrap_or_else(|| "sso".into()),
-            user.sub.clone(),
-            user.roles.clone(),
-            user.scopes.clone(),
-            user.claims.clone(),
-        )
+        UserFacts::new(UserParts {
+            roles: user.roles.clone(),
+            scopes: user.scopes.clone(),
+            claims: user.claims.clone(),
+            ..UserParts::of(user.provider.as_deref().unwrap_or("sso"), &user.sub)
+        })
     });
     let target = case.request.as_deref().map(|text| text.split_once(' ').unwrap());
     let (path, query) = match target.map(|(_, target)| target.split_once('?')) {
@@ -122,6 +121,7 @@ fn outcome(set: &PolicySet, case: &Case) -> String {
     let facts = Facts {
         peer: peer.as_ref(),
         user: user.as_ref(),
+        client: None,
         request,
         now: UNIX_EPOCH + Duration::from_secs(case.now),
     };
@@ -199,7 +199,7 @@ fn presentation_is_agreed_or_default() {
 #[test]
 fn rules_without_a_policy_admit_nobody() {
     let set = PolicySet::compile(&[], &[], &workload()).unwrap();
-    let facts = Facts { peer: None, user: None, request: None, now: UNIX_EPOCH };
+    let facts = Facts { peer: None, user: None, client: None, request: None, now: UNIX_EPOCH };
     assert_eq!(set.decide(&facts), Decision::NothingAllows);
 }
 

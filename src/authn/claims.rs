@@ -1,56 +1,126 @@
 //! What a verified token says, and the rules that every token has to keep (RFC 7519, RFC 8725, RFC 9068).
+//!
+//! The same rules judge what a server answered about an opaque token; there the signature is the server's TLS, and
+//! `exp` may be absent because the answer itself is believed only for a while.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
-use crate::policy::{IdentityProviderSpec, UserFacts};
+use crate::identity::{SpiffeId, TrustDomain};
+use crate::policy::{
+    Audience, ClaimRules, Confirmation, Groups, IdentityProviderSpec, Question, Quirk, TokenRules,
+    UserFacts, UserParts,
+};
 
+use super::api_key::ApiKey;
+use super::certificate::ProvenClient;
+use super::proof::{NoSteps, Rules, Step, Steps, told};
 use super::refused::TokenFault;
 
-/// The end of the year 9999: what lies beyond is a mistake, and far below where time arithmetic could overflow.
-const LAST_SECOND: u64 = 253_402_300_799;
+mod confirmation;
+mod mapping;
+mod path;
+mod time;
 
-/// Whoever a verified token speaks for. Only a [`super::Verifier`] makes one.
+pub use confirmation::Cnf;
+use mapping::Mapped;
+pub(super) use time::Window;
+use time::{Ending, Limits};
+
+const SPIFFE: &str = "spiffe://";
+
+/// Whoever a verified credential speaks for. Only a [`super::Verifier`] makes one.
 pub struct User {
     facts: UserFacts,
-    expires_at: SystemTime,
+    expires_at: Option<SystemTime>,
     token_id: Option<String>,
+    cnf: Option<Cnf>,
     window: Window,
 }
 
-/// When a token is valid, the leeway included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    /// The latest of `nbf` and `iat`, less the leeway.
-    pub(super) from: SystemTime,
-    /// `exp` and the leeway; no longer valid at this very moment.
-    pub(super) until: SystemTime,
+/// Whether claims without any audience are for us.
+#[derive(Clone, Copy)]
+enum NoAudience {
+    Refused,
+    /// The server answers only about tokens that are for it, and does not repeat for whom.
+    Accepted,
 }
 
 impl User {
     /// Judges the claims of a token whose signature is proven, and takes from it what policies ask for.
     pub(super) fn from_claims(
+        rules: &Rules<'_>,
+        claims: Map<String, Value>,
+        now: SystemTime,
+        steps: &mut impl Steps,
+    ) -> Result<Self, TokenFault> {
+        let demand =
+            Demand { spec: rules.spec, ending: Ending::Required, no_audience: NoAudience::Refused };
+        demand.judge(rules.name, claims, now, steps)
+    }
+
+    /// Judges claims that a server answered about a credential, and takes from them what policies ask for. `exp` may be
+    /// absent; an issuer that is named must be the provider's. Of an introspection the audience is demanded like a
+    /// token's; where the other servers name none, theirs is believed to be us.
+    ///
+    /// # Errors
+    /// When the claims break a rule of the provider.
+    pub(super) fn from_online(
         provider: &str,
         spec: &IdentityProviderSpec,
         claims: Map<String, Value>,
         now: SystemTime,
     ) -> Result<Self, TokenFault> {
-        let expires_at = time(&claims, "exp")?.ok_or(TokenFault::MissingExpiry)?;
-        let window = Window::judge(&claims, expires_at, spec.leeway, now)?;
-        if !audience(&claims)?.iter().any(|aud| spec.audiences.iter().any(|ours| ours == aud)) {
-            return Err(TokenFault::WrongAudience);
+        if let (Some(tokens), Some(issuer)) = (&spec.tokens, text(&claims, "iss")?)
+            && !tokens.issuers.iter().any(|ours| ours == issuer)
+        {
+            return Err(TokenFault::UnknownIssuer);
         }
-        let subject = match text(&claims, "sub")? {
-            None | Some("") => return Err(TokenFault::MissingSubject),
-            Some(subject) => subject.to_owned(),
+        let no_audience = match spec.online.as_ref().map(|online| &online.question) {
+            Some(Question::Userinfo { .. } | Question::TokenReview { .. }) => NoAudience::Accepted,
+            Some(Question::Introspection { .. }) | None => NoAudience::Refused,
         };
-        let roles = words(&claims, &spec.claims.roles)?;
-        let scopes = words(&claims, &spec.claims.scopes)?;
-        let token_id = text(&claims, "jti")?.map(str::to_owned);
-        let facts = UserFacts::new(provider.to_owned(), subject, roles, scopes, claims);
-        Ok(Self { facts, expires_at, token_id, window })
+        let demand = Demand { spec, ending: Ending::Optional, no_audience };
+        demand.judge(provider, claims, now, &mut NoSteps)
+    }
+
+    /// Whoever an API key speaks for.
+    pub(super) fn of_api_key(provider: &str, key: &ApiKey) -> Self {
+        let parts = UserParts {
+            roles: key.roles().to_vec(),
+            scopes: key.scopes().to_vec(),
+            groups: Groups::Known(key.groups().to_vec()),
+            tenant: key.tenant().map(str::to_owned),
+            email: key.email().map(str::to_owned),
+            claims: key.claims().clone(),
+            ..UserParts::of(provider, key.subject())
+        };
+        Self {
+            facts: UserFacts::new(parts),
+            expires_at: key.expires(),
+            token_id: Some(key.id().to_owned()),
+            cnf: None,
+            window: Window::until(key.expires()),
+        }
+    }
+
+    /// The client whose certificate this is. The certificate was judged already, and is at every use.
+    pub(super) fn of_certificate(proven: &ProvenClient) -> Self {
+        let client = &proven.client;
+        let parts = UserParts {
+            confirmation: Some(Confirmation::Certificate),
+            ..UserParts::of(&proven.provider, client.subject())
+        };
+        Self {
+            facts: UserFacts::new(parts),
+            expires_at: Some(client.not_after()),
+            token_id: Some(client.serial().to_owned()),
+            cnf: None,
+            window: Window::until(Some(client.not_after())),
+        }
     }
 
     /// What policies are asked about.
@@ -59,9 +129,9 @@ impl User {
         &self.facts
     }
 
-    /// The token's `exp`, without the leeway that it is accepted for.
+    /// The `exp`, without the leeway that it is accepted for. A token always has one; a server's answer may not.
     #[must_use]
-    pub fn expires_at(&self) -> SystemTime {
+    pub fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at
     }
 
@@ -69,6 +139,12 @@ impl User {
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
         self.token_id.as_deref()
+    }
+
+    /// The key that the credential is bound to. It counts only with a proof of each that stands there.
+    #[must_use]
+    pub fn cnf(&self) -> Option<&Cnf> {
+        self.cnf.as_ref()
     }
 
     pub(super) fn window(&self) -> Window {
@@ -86,36 +162,78 @@ impl fmt::Debug for User {
     }
 }
 
-impl Window {
+/// What claims are held against.
+struct Demand<'s> {
+    spec: &'s IdentityProviderSpec,
+    ending: Ending,
+    no_audience: NoAudience,
+}
+
+impl Demand<'_> {
     fn judge(
-        claims: &Map<String, Value>,
-        expires_at: SystemTime,
-        leeway: Duration,
+        &self,
+        provider: &str,
+        claims: Map<String, Value>,
         now: SystemTime,
-    ) -> Result<Self, TokenFault> {
-        let not_before = time(claims, "nbf")?;
-        let issued_at = time(claims, "iat")?;
-        let until = expires_at + leeway;
-        if now >= until {
-            return Err(TokenFault::Expired);
-        }
-        let starts = |at: Option<SystemTime>| {
-            at.and_then(|at| at.checked_sub(leeway)).unwrap_or(SystemTime::UNIX_EPOCH)
-        };
-        let (usable, issued) = (starts(not_before), starts(issued_at));
-        if now < usable {
-            return Err(TokenFault::NotYetValid);
-        }
-        if now < issued {
-            return Err(TokenFault::IssuedInFuture);
-        }
-        Ok(Self { from: usable.max(issued), until })
+        steps: &mut impl Steps,
+    ) -> Result<User, TokenFault> {
+        let ClaimRules { audience, leeway, max_age, require, refuse } = &self.spec.rules;
+        let limits = Limits { leeway: *leeway, max_age: *max_age };
+        let (window, expires_at) = Window::judge(&claims, limits, self.ending, now, steps)?;
+        told(steps, Step::Audience, || check_audience(&claims, audience, self.no_audience))?;
+        told(steps, Step::RequiredClaims, || path::require(&claims, require))?;
+        told(steps, Step::Kind, || path::refuse(&claims, refuse))?;
+        let cnf = told(steps, Step::Confirmation, || Cnf::read(&claims))?;
+        let (mapped, token_id) = told(steps, Step::Mapping, || {
+            let mapped = Mapped::of(&claims, &self.spec.claims)?;
+            check_subject(&claims, self.spec.tokens.as_ref())?;
+            Ok((mapped, text(&claims, "jti")?.map(str::to_owned)))
+        })?;
+        let Mapped { subject, roles, scopes, groups, tenant, email } = mapped;
+        let facts = UserFacts::new(UserParts {
+            provider: provider.to_owned(),
+            subject,
+            roles,
+            scopes,
+            groups,
+            tenant,
+            email,
+            confirmation: cnf.as_ref().map(|cnf| match cnf.jkt() {
+                Some(_) => Confirmation::Dpop,
+                None => Confirmation::Certificate,
+            }),
+            claims,
+        });
+        Ok(User { facts, expires_at, token_id, cnf, window })
     }
 }
 
-/// The issuer a payload names. Read before anything is proven, only to find the rules to prove it by.
-pub(super) fn issuer(claims: &Map<String, Value>) -> Result<&str, TokenFault> {
-    text(claims, "iss")?.ok_or(TokenFault::MissingIssuer)
+/// The issuer a payload names. Read before anything is proven, only to find the rules to prove it by. A JWT-SVID may
+/// name none: then its trust domain is the issuer.
+pub(super) fn issuer(claims: &Map<String, Value>) -> Result<Cow<'_, str>, TokenFault> {
+    if let Some(issuer) = text(claims, "iss")? {
+        return Ok(Cow::Borrowed(issuer));
+    }
+    let domain = spiffe_id(claims).ok_or(TokenFault::MissingIssuer)?.trust_domain();
+    Ok(Cow::Owned(format!("{SPIFFE}{domain}")))
+}
+
+/// The subject of a JWT-SVID is a SPIFFE ID, and of one of the trust domains that the provider stands for, if it says
+/// which.
+fn check_subject(
+    claims: &Map<String, Value>,
+    tokens: Option<&TokenRules>,
+) -> Result<(), TokenFault> {
+    let Some(TokenRules { issuers, quirk: Quirk::JwtSvid, .. }) = tokens else { return Ok(()) };
+    let id = spiffe_id(claims).ok_or(TokenFault::SubjectNotAllowed)?;
+    let mut domains = issuers.iter().filter_map(|issuer| issuer.strip_prefix(SPIFFE)).peekable();
+    let any = domains.peek().is_none();
+    let fits = |name: &str| TrustDomain::parse(name).is_ok_and(|domain| id.is_member_of(&domain));
+    if any || domains.any(fits) { Ok(()) } else { Err(TokenFault::SubjectNotAllowed) }
+}
+
+fn spiffe_id(claims: &Map<String, Value>) -> Option<SpiffeId> {
+    SpiffeId::parse(claims.get("sub")?.as_str()?).ok()
 }
 
 fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<Option<&'c str>, TokenFault> {
@@ -126,142 +244,38 @@ fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<Option<&'c str
     }
 }
 
-/// A `NumericDate`: seconds since 1970, whole or not. A number in a string is none.
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, TokenFault> {
-    let invalid = || TokenFault::InvalidClaim(name.to_owned());
-    match claims.get(name) {
-        None => Ok(None),
-        Some(Value::Number(number)) => {
-            let since = seconds(number).ok_or_else(invalid)?;
-            Ok(Some(SystemTime::UNIX_EPOCH + since))
-        }
-        Some(_) => Err(invalid()),
-    }
-}
-
-fn seconds(number: &Number) -> Option<Duration> {
-    let since = match number.as_u64() {
-        Some(whole) => Duration::from_secs(whole),
-        // Refuses what is negative, not finite or too large for a Duration.
-        None => Duration::try_from_secs_f64(number.as_f64()?).ok()?,
+/// One of our audiences in one of the claims where it may stand: one text there, or several. All of them are read before
+/// one is believed.
+fn check_audience(
+    claims: &Map<String, Value>,
+    rule: &Audience,
+    without: NoAudience,
+) -> Result<(), TokenFault> {
+    let (ours, places) = match rule {
+        Audience::Unchecked => return Ok(()),
+        Audience::AnyOf { audiences, claims } => (audiences, claims),
     };
-    (since.as_secs() <= LAST_SECOND).then_some(since)
-}
-
-/// One text, or several.
-fn audience(claims: &Map<String, Value>) -> Result<Vec<&str>, TokenFault> {
-    let invalid = || TokenFault::InvalidClaim("aud".to_owned());
-    match claims.get("aud") {
-        None => Ok(Vec::new()),
-        Some(Value::String(one)) => Ok(vec![one]),
-        Some(Value::Array(several)) => {
-            several.iter().map(|one| one.as_str().ok_or_else(invalid)).collect()
-        }
-        Some(_) => Err(invalid()),
-    }
-}
-
-/// Everything that stands at the given paths: arrays of texts, or texts of words. A path that leads nowhere adds
-/// nothing; one that leads to something else refuses the token, because a deny rule may rest on it.
-fn words(claims: &Map<String, Value>, paths: &[Vec<String>]) -> Result<Vec<String>, TokenFault> {
-    let mut found: Vec<String> = Vec::new();
-    for path in paths {
-        let invalid = || TokenFault::InvalidClaim(path.join("."));
-        match at(claims, path).ok_or_else(invalid)? {
-            None => {}
-            Some(Value::String(joined)) => {
-                found.extend(joined.split(' ').filter(|word| !word.is_empty()).map(str::to_owned));
-            }
+    let is_ours = |held: &str| ours.iter().any(|ours| ours == held);
+    let (mut there, mut found) = (false, false);
+    for place in places {
+        let invalid = || TokenFault::InvalidClaim(place.clone());
+        match claims.get(place) {
+            None => continue,
+            Some(Value::String(one)) => found |= is_ours(one),
             Some(Value::Array(several)) => {
                 for one in several {
-                    found.push(one.as_str().ok_or_else(invalid)?.to_owned());
+                    found |= is_ours(one.as_str().ok_or_else(invalid)?);
                 }
             }
             Some(_) => return Err(invalid()),
         }
+        there = true;
     }
-    Ok(found)
-}
-
-/// What stands at a path: `Some(None)` is nothing, `None` that the way there leads through something else than
-/// objects.
-fn at<'c>(claims: &'c Map<String, Value>, path: &[String]) -> Option<Option<&'c Value>> {
-    let (first, rest) = path.split_first()?;
-    let mut value = claims.get(first);
-    for name in rest {
-        match value {
-            None => return Some(None),
-            Some(Value::Object(members)) => value = members.get(name),
-            Some(_) => return None,
-        }
+    match (found, there, without) {
+        (true, _, _) | (false, false, NoAudience::Accepted) => Ok(()),
+        (false, true, _) | (false, false, NoAudience::Refused) => Err(TokenFault::WrongAudience),
     }
-    Some(value)
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn map(value: Value) -> Map<String, Value> {
-        match value {
-            Value::Object(members) => members,
-            _ => panic!("no object"),
-        }
-    }
-
-    fn paths(paths: &[&[&str]]) -> Vec<Vec<String>> {
-        paths.iter().map(|path| path.iter().map(|name| (*name).to_owned()).collect()).collect()
-    }
-
-    #[test]
-    fn times_are_numbers_within_reason() {
-        let read = |value: Value| time(&map(json!({"exp": value})), "exp");
-        let at = |seconds| Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds)));
-        assert_eq!(read(json!(1_790_000_000)), at(1_790_000_000.0));
-        assert_eq!(read(json!(1_790_000_000.5)), at(1_790_000_000.5));
-        assert_eq!(read(json!(2.2e9)), at(2.2e9));
-        assert_eq!(read(json!(0)), at(0.0));
-        assert_eq!(read(json!(LAST_SECOND)), at(253_402_300_799.0));
-        for wrong in [
-            json!(-1),
-            json!(-0.5),
-            json!(LAST_SECOND + 1),
-            json!(1e300),
-            json!(u64::MAX),
-            json!("1790000000"),
-            json!(null),
-            json!([1]),
-            json!(true),
-        ] {
-            assert_eq!(read(wrong.clone()), Err(TokenFault::InvalidClaim("exp".into())), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn words_are_gathered_from_every_path() {
-        let claims = map(json!({
-            "realm_access": {"roles": ["support", "with space"]},
-            "roles": "customer  admin",
-            "scope": "",
-            "scp": ["orders:read"],
-        }));
-        let roles = paths(&[&["realm_access", "roles"], &["roles"], &["absent"], &["absent", "x"]]);
-        let found = words(&claims, &roles).unwrap();
-        assert_eq!(found, ["support", "with space", "customer", "admin"]);
-        assert_eq!(words(&claims, &paths(&[&["scope"], &["scp"]])).unwrap(), ["orders:read"]);
-    }
-
-    #[test]
-    fn words_of_another_shape_are_refused() {
-        for wrong in [json!(null), json!(7), json!(true), json!({}), json!([7]), json!(["a", null])]
-        {
-            let claims = map(json!({"a": {"roles": wrong}}));
-            let fault = words(&claims, &paths(&[&["a", "roles"]]));
-            assert_eq!(fault, Err(TokenFault::InvalidClaim("a.roles".into())));
-        }
-        let through = map(json!({"a": "text"}));
-        assert!(words(&through, &paths(&[&["a", "roles"]])).is_err());
-    }
-}
+mod tests;

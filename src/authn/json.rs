@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// How deep objects and arrays may nest, the outermost object included.
@@ -125,11 +126,12 @@ impl<'de> Visitor<'de> for Strict {
         let mut found = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             // Looked up before the value is read, so that a duplicate is told from a later mistake.
-            if found.contains_key(&name) {
-                return Err(A::Error::custom(DUPLICATE));
+            match found.entry(name) {
+                Entry::Occupied(_) => return Err(A::Error::custom(DUPLICATE)),
+                Entry::Vacant(place) => {
+                    place.insert(members.next_value_seed(inner)?);
+                }
             }
-            let value = members.next_value_seed(inner)?;
-            found.insert(name, value);
         }
         Ok(Value::Object(found))
     }

@@ -3,93 +3,185 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::identity::TrustDomain;
-
 use super::claims::User;
-use super::evidence::{BearerProblem, Evidence, PeerEvidence};
-use super::peer::{Peer, PeerRefused};
+use super::confirmation::Possession;
+use super::evidence::{Evidence, HttpEvidence};
+use super::learned::Learned;
+use super::memory::Proven;
+use super::peer::{Caller, ForwardRules, OnTheWire, Peer, WireEvidence, WireRules, WorkloadRoots};
+use super::place::Credential;
 use super::provider::Providers;
-use super::refused::TokenRefused;
-use super::verifier::Verifier;
+use super::refused::{TokenFault, TokenRefused};
+use super::unproven::{Unauthenticated, Unproven};
+use super::verifier::{Context, Verifier};
+use crate::identity::TrustDomain;
+use crate::policy::{Headers, PrincipalKind};
 
 /// Who is proven to be calling. Only [`authenticate`] makes one, so holding it is the proof.
 #[derive(Debug)]
 pub struct Principals {
-    peer: Option<Arc<Peer>>,
+    wire: Option<OnTheWire>,
     user: Option<Arc<User>>,
+    client: Option<Arc<User>>,
 }
 
 impl Principals {
-    /// The workload on the wire; nothing without a client certificate.
+    /// The workload that calls; nothing without a client certificate of one.
     #[must_use]
     pub fn peer(&self) -> Option<&Peer> {
-        self.peer.as_deref()
+        self.wire.as_ref()?.workload().map(AsRef::as_ref)
     }
 
-    /// Whoever the token speaks for; nothing without a token.
+    /// The proxy that spoke for the peer, where one did.
+    #[must_use]
+    pub fn via(&self) -> Option<&Peer> {
+        self.wire.as_ref()?.via.as_deref()
+    }
+
+    /// Whoever the user's credential speaks for; nothing without one.
     #[must_use]
     pub fn user(&self) -> Option<&User> {
         self.user.as_deref()
     }
-}
 
-/// Evidence was given and does not prove what it claims.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unauthenticated {
-    /// The client certificate.
-    #[error(transparent)]
-    Peer(#[from] PeerRefused),
-    /// The `Authorization` header.
-    #[error(transparent)]
-    Credentials(#[from] BearerProblem),
-    /// The token in it.
-    #[error(transparent)]
-    Token(#[from] TokenRefused),
-}
-
-impl Unauthenticated {
-    /// A stable name of the reason, for logs and metrics.
+    /// The program that calls for the user, where it proved itself.
     #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Peer(refused) => refused.code(),
-            Self::Credentials(problem) => problem.code(),
-            Self::Token(refused) => refused.code(),
-        }
-    }
-
-    /// The provider whose issuer the token names, where there is one. The token is not proven to be from it.
-    #[must_use]
-    pub fn provider(&self) -> Option<&str> {
-        match self {
-            Self::Peer(_) | Self::Credentials(_) => None,
-            Self::Token(refused) => refused.provider(),
-        }
+    pub fn client(&self) -> Option<&User> {
+        self.client.as_deref()
     }
 }
 
-/// Proves the peer and the user of a request. Evidence that is absent proves nobody; evidence that cannot be proven
-/// is refused, never taken as absent.
+/// What peers are judged by.
+#[derive(Clone, Copy)]
+pub struct PeerRules<'a> {
+    /// The trust domain of this mesh.
+    pub domain: &'a TrustDomain,
+    /// The proxies that are believed about their clients.
+    pub forward: &'a ForwardRules,
+    /// The mesh's roots, for forwarded workload certificates.
+    pub roots: Option<&'a WorkloadRoots>,
+}
+
+/// Proves peer, user and client of a request. Evidence that is absent proves nobody; evidence that cannot be proven is
+/// refused, never taken as absent. The peer is judged first, the possession of keys last.
 ///
 /// # Errors
-/// When there is evidence that proves nothing; the peer is judged first.
+/// When there is evidence that proves nothing, or that only the network can judge and that was not asked yet.
 pub fn authenticate(
     verifier: &Verifier,
     providers: &Providers,
-    peer: PeerEvidence<'_>,
-    token: Evidence<'_>,
-    domain: &TrustDomain,
+    evidence: &Evidence<'_>,
+    rules: PeerRules<'_>,
+    learned: &Learned,
     now: SystemTime,
-) -> Result<Principals, Unauthenticated> {
-    let peer = if peer.principal.is_empty() && peer.certificate.is_empty() {
-        None
-    } else {
-        Some(verifier.peer(peer.principal, peer.certificate, domain, now)?)
-    };
-    let user = match token {
-        Evidence::None => None,
-        Evidence::Unreadable(problem) => return Err(problem.into()),
-        Evidence::Bearer(token) => Some(verifier.user(token, providers, now)?),
-    };
-    Ok(Principals { peer, user })
+) -> Result<Principals, Unproven> {
+    let PeerRules { domain, forward, roots } = rules;
+    let wire = verifier.on_the_wire(
+        &WireEvidence {
+            peer: evidence.peer,
+            headers: evidence.http.as_ref().map(|http| -> &dyn Headers { http }),
+        },
+        &WireRules { domain, forward, roots, clients: providers.clients() },
+        now,
+    )?;
+    let mut principals = Principals { wire, user: None, client: None };
+    if let Some(http) = &evidence.http {
+        // What a proven workload passes on is not its own fault, and its address is that of all for whom it calls.
+        let source = evidence.source.filter(|_| principals.wire.is_none());
+        let context = Context { providers, learned, source, now };
+        principals.prove(verifier, http, &context)?;
+    }
+    principals.add_certificate(providers)?;
+    Ok(principals)
+}
+
+/// A credential and what proved it.
+type Shown<'a> = (Credential<'a>, Arc<Proven>);
+
+impl Principals {
+    /// By the credentials in the request.
+    fn prove(
+        &mut self,
+        verifier: &Verifier,
+        http: &HttpEvidence<'_>,
+        context: &Context<'_>,
+    ) -> Result<(), Unproven> {
+        let places = context.providers.places();
+        let found = places.find(http)?;
+        if found.user.is_none() && found.client.is_none() {
+            return Ok(());
+        }
+        let user = shown(verifier, found.user, context);
+        let client = shown(verifier, found.client, context);
+        let (user, client) = match (user, client) {
+            (Ok(user), Ok(client)) => (user, client),
+            (Err(Unproven::Unknown(mut needs)), Err(Unproven::Unknown(more))) => {
+                needs.extend(more);
+                return Err(Unproven::Unknown(needs));
+            }
+            // A refusal ends it, whatever could still be learned.
+            (Err(refused @ Unproven::Refused(_)), _) | (_, Err(refused @ Unproven::Refused(_))) => {
+                return Err(refused);
+            }
+            (Err(unknown), Ok(_)) | (Ok(_), Err(unknown)) => return Err(unknown),
+        };
+        for shown in [&user, &client].into_iter().flatten() {
+            self.confirm(verifier, shown, http, context)?;
+        }
+        self.user = user.map(|(_, proven)| Arc::clone(&proven.user));
+        self.client = client.map(|(_, proven)| Arc::clone(&proven.user));
+        Ok(())
+    }
+
+    fn confirm(
+        &self,
+        verifier: &Verifier,
+        (credential, proven): &Shown<'_>,
+        http: &HttpEvidence<'_>,
+        context: &Context<'_>,
+    ) -> Result<(), Unproven> {
+        let provider = context.providers.all().get(proven.provider);
+        let provider = provider.ok_or(TokenRefused::from(TokenFault::Opaque))?;
+        let possession = Possession {
+            guard: verifier.dpop(),
+            rules: &provider.rules.spec.confirmation,
+            dpop: &provider.dpop,
+            http,
+            certificate: self.wire.as_ref().map(OnTheWire::thumbprint),
+            now: context.now,
+        };
+        possession.check(&proven.user, credential).map_err(|fault| {
+            let provider = Arc::clone(&provider.name);
+            Unauthenticated::Confirmation { provider, fault }.into()
+        })
+    }
+
+    /// By a client certificate that is no workload's.
+    fn add_certificate(&mut self, providers: &Providers) -> Result<(), Unauthenticated> {
+        let Some(Caller::Client(proven)) = self.wire.as_ref().map(|wire| &wire.caller) else {
+            return Ok(());
+        };
+        let kind = providers.named(&proven.provider).map(|(_, p)| p.rules.spec.principal);
+        let place = match kind {
+            Some(PrincipalKind::User) => &mut self.user,
+            Some(PrincipalKind::Client) | None => &mut self.client,
+        };
+        if place.is_some() {
+            return Err(Unauthenticated::TwoClients);
+        }
+        *place = Some(Arc::new(User::of_certificate(proven)));
+        Ok(())
+    }
+}
+
+fn shown<'a>(
+    verifier: &Verifier,
+    credential: Option<Credential<'a>>,
+    context: &Context<'_>,
+) -> Result<Option<Shown<'a>>, Unproven> {
+    let Some(credential) = credential else { return Ok(None) };
+    let slot = context.providers.places().slot_at(credential.slot);
+    let slot = slot.ok_or(TokenRefused::from(TokenFault::Opaque))?;
+    let proven = verifier.credential(&credential.text, slot, context)?;
+    Ok(Some((credential, proven)))
 }

@@ -1,19 +1,33 @@
 //! The trusted issuers with their keys, as one immutable value.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::policy::{Algorithm, IdentityProvider, Keys};
+use crate::policy::{
+    ApiKeyFile, Audience, CertificateSubject, Certificates, FileRef, IdentityProvider, Keys,
+    TokenRules, When,
+};
 
+use super::api_key::{ApiKeys, InvalidApiKeys};
+use super::certificate::{
+    CertificateAuthority, ClientAuthorities, InvalidCertificateAuthority, SubjectFrom,
+};
+use super::dpop::{DpopRules, InvalidOrigin};
+use super::files::{FileMissing, Files};
+use super::http::{HttpClient, HttpError, HttpOptions};
 use super::keys::{InvalidKeySet, KeySet};
-use super::refresh::{FetchError, KeyUpdate, check_uri};
+use super::online::{Asked, InvalidOnline};
+use super::place::{InvalidPlaces, PlaceTable};
+use super::refresh::{Fetched, Freshness, KeyStore, KeyUpdate, Source};
 
 /// Compiled identity providers. Replaced whole; each replacement that could change an outcome has another epoch, and
 /// tokens verified under another epoch are verified again.
 #[derive(Clone)]
 pub struct Providers {
     all: Vec<Provider>,
-    by_issuer: Arc<HashMap<String, usize>>,
+    places: Arc<PlaceTable>,
+    clients: Arc<ClientAuthorities>,
     epoch: Epoch,
 }
 
@@ -23,6 +37,23 @@ pub(super) struct Provider {
     pub(super) name: Arc<str>,
     pub(super) rules: Arc<IdentityProvider>,
     pub(super) keys: Option<Arc<KeySet>>,
+    /// Where its keys are fetched from and when they last came; nothing for keys that are not fetched.
+    pub(super) fetched: Option<Fetched>,
+    pub(super) api_keys: Option<Arc<ApiKeys>>,
+    /// The server that judges its credentials.
+    pub(super) online: Option<Arc<Asked>>,
+    pub(super) dpop: Arc<DpopRules>,
+}
+
+/// Where the credentials of all providers may stand, to take them from requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialNames {
+    /// Headers, in lower case: those of the credentials and of their proofs.
+    pub headers: Vec<String>,
+    /// Cookies.
+    pub cookies: Vec<String>,
+    /// Parameters of the query.
+    pub parameters: Vec<String>,
 }
 
 /// Equal only to its own clones. The allocation lives as long as any of them, so no later epoch can be mistaken for it.
@@ -38,6 +69,9 @@ pub enum InvalidProvider {
     /// Two have one issuer, so a token would not say which rules it is under.
     #[error("identity provider {0}: another one has the issuer {1:?}")]
     DuplicateIssuer(String, String),
+    /// A file that it names was not handed over.
+    #[error("identity provider {0}: {1}")]
+    File(String, FileMissing),
     /// The issuer is empty.
     #[error("identity provider {0}: the issuer is empty")]
     NoIssuer(String),
@@ -48,34 +82,60 @@ pub enum InvalidProvider {
     #[error("identity provider {0}: an algorithm is needed")]
     NoAlgorithm(String),
     /// Its keys cannot be fetched from there.
-    #[error("identity provider {0}: jwksUri: {1}")]
-    Uri(String, FetchError),
+    #[error("identity provider {0}: keys: {1}")]
+    Uri(String, HttpError),
     /// The inline keys cannot be used.
-    #[error("identity provider {0}: inline keys: {1}")]
+    #[error("identity provider {0}: keys: {1}")]
     Keys(String, InvalidKeySet),
+    /// Its API keys cannot be used.
+    #[error("identity provider {0}: apiKeys: {1}")]
+    ApiKeys(String, Box<InvalidApiKeys>),
+    /// Its file is no text.
+    #[error("identity provider {0}: {1} is no text")]
+    NotText(String, FileRef),
+    /// Its server cannot be asked.
+    #[error("identity provider {0}: {1}")]
+    Online(String, InvalidOnline),
+    /// Its authorities cannot be used.
+    #[error("identity provider {0}: certificates: {1}")]
+    Certificates(String, InvalidCertificateAuthority),
+    /// Its origins cannot be used.
+    #[error("identity provider {0}: confirmation: {1}")]
+    Origin(String, InvalidOrigin),
+    /// Credentials in a place could be taken for another provider's.
+    #[error("identity providers {0}")]
+    Places(#[from] InvalidPlaces),
 }
 
 impl Providers {
-    /// Compiles providers; inline keys are read here, the others are still missing.
+    /// Compiles providers; keys that are written in them or in `files` are read here, the others are still missing.
     ///
     /// # Errors
     /// When one of them cannot be used, or two cannot be told apart.
-    pub fn new(specs: &[IdentityProvider]) -> Result<Self, InvalidProvider> {
+    pub fn new(specs: &[IdentityProvider], files: &Files) -> Result<Self, InvalidProvider> {
         let mut all: Vec<Provider> = Vec::with_capacity(specs.len());
-        let mut by_issuer = HashMap::with_capacity(specs.len());
+        let mut issuers = HashSet::with_capacity(specs.len());
+        let mut authorities = Vec::new();
         for spec in specs {
-            let provider = Provider::new(spec)?;
+            let provider = Provider::new(spec, files)?;
             let name = spec.metadata.name.clone();
             if all.iter().any(|other| other.name == provider.name) {
                 return Err(InvalidProvider::DuplicateName(name));
             }
-            let issuer = spec.spec.issuer.clone();
-            if by_issuer.insert(issuer.clone(), all.len()).is_some() {
-                return Err(InvalidProvider::DuplicateIssuer(name, issuer));
+            for issuer in spec.spec.tokens.iter().flat_map(|tokens| &tokens.issuers) {
+                if !issuers.insert(issuer.clone()) {
+                    return Err(InvalidProvider::DuplicateIssuer(name, issuer.clone()));
+                }
+            }
+            if let Some(rules) = &spec.spec.certificates {
+                let authority = authority(&name, rules, files)?;
+                authorities.push((Arc::clone(&provider.name), Arc::new(authority)));
             }
             all.push(provider);
         }
-        Ok(Self { all, by_issuer: Arc::new(by_issuer), epoch: Epoch::new() })
+        let places = Arc::new(PlaceTable::compile(specs)?);
+        let clients = Arc::new(ClientAuthorities::new(authorities));
+        Ok(Self { all, places, clients, epoch: Epoch::new() })
     }
 
     /// The same providers with other keys for one of them. Keys for a name that is not there are dropped.
@@ -94,10 +154,12 @@ impl Providers {
     #[must_use]
     pub fn with_update(&self, update: &KeyUpdate) -> Option<Self> {
         let entry = self.all.iter().find(|entry| *entry.name == *update.provider())?;
-        let current = entry.source()?;
-        if current != (update.uri(), update.algorithms()) {
+        let fetched = entry.fetched.as_ref()?;
+        if !fetched.source.same_keys(update.source()) {
             return None;
         }
+        // Not before they are taken: until then those from before are as old as they are.
+        fetched.freshness.renew(update.fetched_at());
         let same = entry.keys.as_ref().is_some_and(|keys| keys.same_text(update.keys()));
         (!same).then(|| self.with_keys(update.provider(), Arc::clone(update.keys())))
     }
@@ -106,12 +168,27 @@ impl Providers {
     #[must_use]
     pub fn inherit_keys(mut self, old: &Self) -> Self {
         for entry in &mut self.all {
-            let Some(source) = entry.source() else { continue };
             let before = old.all.iter().find(|before| before.name == entry.name);
-            if let Some(before) = before
-                && before.source() == Some(source)
+            if let (Some(fetched), Some(before)) = (&mut entry.fetched, before)
+                && let Some(known) = &before.fetched
+                && known.source.same_keys(&fetched.source)
             {
+                fetched.freshness = known.freshness.under_bound_of(&fetched.freshness);
                 entry.keys.clone_from(&before.keys);
+            }
+        }
+        self.epoch = Epoch::new();
+        self
+    }
+
+    /// Takes the keys that were kept before a restart, for providers whose keys are still missing. Reads files.
+    #[must_use]
+    pub fn restore(mut self, store: &KeyStore, now: SystemTime) -> Self {
+        for entry in self.all.iter_mut().filter(|entry| entry.keys.is_none()) {
+            let Some(fetched) = &entry.fetched else { continue };
+            if let Some((keys, at)) = store.load(&entry.name, &fetched.source, now) {
+                fetched.freshness.renew(at);
+                entry.keys = Some(keys);
             }
         }
         self.epoch = Epoch::new();
@@ -124,15 +201,43 @@ impl Providers {
         self.all.iter().map(|provider| provider.name.to_string()).collect()
     }
 
-    /// The names of those whose keys were never fetched: their tokens are refused.
+    /// The names of those whose keys are fetched and never came: their tokens are refused.
     #[must_use]
     pub fn missing_keys(&self) -> Vec<String> {
-        let missing = self.all.iter().filter(|provider| provider.keys.is_none());
-        missing.map(|provider| provider.name.to_string()).collect()
+        self.those(|provider| provider.fetched.is_some() && provider.keys.is_none())
     }
 
-    pub(super) fn by_issuer(&self, issuer: &str) -> Option<&Provider> {
-        self.all.get(*self.by_issuer.get(issuer)?)
+    /// The names of those whose keys are older than they may be: their tokens are refused.
+    #[must_use]
+    pub fn stale_keys(&self, now: SystemTime) -> Vec<String> {
+        self.those(|provider| provider.stale(now))
+    }
+
+    fn those(&self, which: impl Fn(&Provider) -> bool) -> Vec<String> {
+        let those = self.all.iter().filter(|provider| which(provider));
+        those.map(|provider| provider.name.to_string()).collect()
+    }
+
+    /// Where credentials may stand.
+    #[must_use]
+    pub fn credential_names(&self) -> CredentialNames {
+        let (mut headers, cookies, parameters) = self.places.names();
+        // Worth nothing to the application, and a credential's proof all the same.
+        headers.push("dpop".to_owned());
+        CredentialNames { headers, cookies, parameters }
+    }
+
+    pub(super) fn places(&self) -> &PlaceTable {
+        &self.places
+    }
+
+    pub(super) fn clients(&self) -> &ClientAuthorities {
+        &self.clients
+    }
+
+    /// The provider of this name, and its place among all.
+    pub(super) fn named(&self, name: &str) -> Option<(usize, &Provider)> {
+        self.all.iter().enumerate().find(|(_, provider)| *provider.name == *name)
     }
 
     pub(super) fn all(&self) -> &[Provider] {
@@ -145,39 +250,133 @@ impl Providers {
 }
 
 impl Provider {
-    fn new(resource: &IdentityProvider) -> Result<Self, InvalidProvider> {
+    fn new(resource: &IdentityProvider, files: &Files) -> Result<Self, InvalidProvider> {
         let name = &resource.metadata.name;
-        let spec = &resource.spec;
-        if spec.issuer.is_empty() {
-            return Err(InvalidProvider::NoIssuer(name.clone()));
-        }
-        if spec.audiences.is_empty() || spec.audiences.iter().any(String::is_empty) {
+        if let Audience::AnyOf { audiences, claims } = &resource.spec.rules.audience
+            && (audiences.is_empty() || claims.is_empty() || audiences.iter().any(String::is_empty))
+        {
             return Err(InvalidProvider::NoAudience(name.clone()));
         }
-        if spec.algorithms.is_empty() {
-            return Err(InvalidProvider::NoAlgorithm(name.clone()));
-        }
-        let keys = match &spec.keys {
-            Keys::JwksUri { uri, .. } => {
-                check_uri(uri).map_err(|why| InvalidProvider::Uri(name.clone(), why))?;
-                None
-            }
-            Keys::Inline(set) => {
-                let keys = KeySet::parse(set.to_string().as_bytes(), &spec.algorithms)
-                    .map_err(|why| InvalidProvider::Keys(name.clone(), why))?;
-                Some(Arc::new(keys))
-            }
+        let (keys, fetched) = match &resource.spec.tokens {
+            Some(tokens) => (
+                read_keys(name, tokens, files)?,
+                Source::of(tokens).map(|source| reach(resource, source, files)).transpose()?,
+            ),
+            None => (None, None),
         };
-        Ok(Self { name: name.as_str().into(), rules: Arc::new(resource.clone()), keys })
+        let online = Asked::compile(resource, files)
+            .map_err(|why| InvalidProvider::Online(name.clone(), why))?;
+        Ok(Self {
+            name: name.as_str().into(),
+            rules: Arc::new(resource.clone()),
+            keys,
+            fetched,
+            api_keys: api_keys(resource, files)?,
+            online,
+            dpop: Arc::new(dpop(resource)?),
+        })
     }
 
-    /// Where its keys are fetched from and what they are kept for; nothing for inline keys.
-    pub(super) fn source(&self) -> Option<(&str, &[Algorithm])> {
-        match &self.rules.spec.keys {
-            Keys::JwksUri { uri, .. } => Some((uri, &self.rules.spec.algorithms)),
-            Keys::Inline(_) => None,
-        }
+    /// True when its server is asked in this case.
+    pub(super) fn asks(&self, when: When) -> bool {
+        self.rules.spec.online.as_ref().is_some_and(|online| online.when == when)
     }
+
+    /// When its keys last came; nothing for keys that are not fetched.
+    pub(super) fn freshness(&self) -> Option<Freshness> {
+        self.fetched.as_ref().map(|fetched| fetched.freshness.clone())
+    }
+
+    /// True when its keys are older than they may be: then nothing that they signed counts.
+    pub(super) fn stale(&self, now: SystemTime) -> bool {
+        self.fetched.as_ref().is_some_and(|fetched| fetched.freshness.stale(now))
+    }
+}
+
+/// Where its keys come from, if that may be asked.
+fn reach(
+    resource: &IdentityProvider,
+    source: Source,
+    files: &Files,
+) -> Result<Fetched, InvalidProvider> {
+    let name = || resource.metadata.name.clone();
+    let wrong = |why| InvalidProvider::Uri(name(), why);
+    let options = HttpOptions::of(&resource.spec.http, files)
+        .map_err(|why| InvalidProvider::File(name(), why))?;
+    let client = options.map(|options| HttpClient::new(&options)).transpose().map_err(wrong)?;
+    let fetched = Fetched::new(source, client);
+    fetched.check().map_err(wrong)?;
+    Ok(fetched)
+}
+
+fn api_keys(
+    resource: &IdentityProvider,
+    files: &Files,
+) -> Result<Option<Arc<ApiKeys>>, InvalidProvider> {
+    let Some(ApiKeyFile { file, prefix: _ }) = &resource.spec.api_keys else { return Ok(None) };
+    let name = || resource.metadata.name.clone();
+    let bytes = files.content(file).map_err(|why| InvalidProvider::File(name(), why))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| InvalidProvider::NotText(name(), file.clone()))?;
+    let keys = ApiKeys::parse(&file.to_string(), text)
+        .map_err(|why| InvalidProvider::ApiKeys(name(), Box::new(why)))?;
+    Ok(Some(Arc::new(keys)))
+}
+
+fn authority(
+    name: &str,
+    rules: &Certificates,
+    files: &Files,
+) -> Result<CertificateAuthority, InvalidProvider> {
+    let Certificates { ca, crl, subject } = rules;
+    let content = |file: &FileRef| {
+        files.content(file).map_err(|why| InvalidProvider::File(name.to_owned(), why))
+    };
+    let subject = match subject {
+        CertificateSubject::Uri => SubjectFrom::Uri,
+        CertificateSubject::Dns => SubjectFrom::Dns,
+        CertificateSubject::Email => SubjectFrom::Email,
+        CertificateSubject::CommonName => SubjectFrom::CommonName,
+    };
+    let crl = crl.as_ref().map(content).transpose()?;
+    CertificateAuthority::compile(content(ca)?, crl, subject)
+        .map_err(|why| InvalidProvider::Certificates(name.to_owned(), why))
+}
+
+fn dpop(resource: &IdentityProvider) -> Result<DpopRules, InvalidProvider> {
+    let spec = &resource.spec;
+    DpopRules::compile(&spec.confirmation, spec.rules.leeway)
+        .map_err(|why| InvalidProvider::Origin(resource.metadata.name.clone(), why))
+}
+
+fn read_keys(
+    name: &str,
+    tokens: &TokenRules,
+    files: &Files,
+) -> Result<Option<Arc<KeySet>>, InvalidProvider> {
+    if tokens.issuers.is_empty() || tokens.issuers.iter().any(String::is_empty) {
+        return Err(InvalidProvider::NoIssuer(name.to_owned()));
+    }
+    if tokens.algorithms.is_empty() {
+        return Err(InvalidProvider::NoAlgorithm(name.to_owned()));
+    }
+    let allowed = &tokens.algorithms;
+    let content = |file: &FileRef| {
+        files.content(file).map_err(|why| InvalidProvider::File(name.to_owned(), why))
+    };
+    let keys = match &tokens.keys {
+        None | Some(Keys::JwksUri { .. } | Keys::Discovery { .. }) => return Ok(None),
+        Some(Keys::Inline(set)) => KeySet::parse(set.to_string().as_bytes(), allowed),
+        Some(Keys::Pem(text)) => KeySet::pem(text, allowed),
+        Some(Keys::PemFile(file)) => {
+            let text = std::str::from_utf8(content(file)?)
+                .map_err(|_| InvalidProvider::NotText(name.to_owned(), file.clone()))?;
+            KeySet::pem(text, allowed)
+        }
+        Some(Keys::SecretFile(file)) => KeySet::secret_file(content(file)?, allowed),
+        Some(Keys::BundleFile(file)) => KeySet::bundle(content(file)?, allowed),
+    };
+    keys.map(|keys| Some(Arc::new(keys))).map_err(|why| InvalidProvider::Keys(name.to_owned(), why))
 }
 
 impl Epoch {

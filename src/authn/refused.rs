@@ -36,10 +36,16 @@ pub enum TokenFault {
     /// Its header has `b64`.
     #[error("the token has an unencoded payload (b64)")]
     UnencodedPayload,
-    /// Its header's `typ` is not that of an access token.
-    #[error("the token's typ is neither JWT nor at+jwt")]
+    /// Its header's `typ` is none that its provider's tokens may have.
+    #[error("the token's typ is none that its provider's tokens may have")]
     Type,
-    /// Its `alg` is `none`, a MAC, unknown, or not among those of its provider.
+    /// Its header has a member that a JWT-SVID must not have.
+    #[error("the token's header has more than alg, kid and typ, which no JWT-SVID has")]
+    HeaderMember,
+    /// It was made for an API that is not ours, and nobody else can verify it.
+    #[error("the token is for {0}")]
+    AnotherApi(OtherApi),
+    /// Its `alg` is `none`, unknown, or not among those of its provider.
     #[error("the token's algorithm is not allowed")]
     Algorithm,
     /// It has no `iss`.
@@ -51,6 +57,9 @@ pub enum TokenFault {
     /// The provider's keys were never fetched.
     #[error("the provider's keys are not known yet")]
     KeysUnavailable,
+    /// The provider's keys are older than they may be used without a fetch.
+    #[error("the provider's keys were not fetched for too long")]
+    KeysStale,
     /// Its `kid` names no usable key, or without `kid` no key fits its algorithm.
     #[error("no usable key of the provider fits the token")]
     UnknownKey,
@@ -72,15 +81,47 @@ pub enum TokenFault {
     /// Its `iat` is still to come.
     #[error("the token was issued in the future")]
     IssuedInFuture,
-    /// None of the provider's audiences stands in its `aud`.
+    /// It has no `iat`, and its age is bounded.
+    #[error("the token does not say when it was issued (no iat)")]
+    MissingIssuedAt,
+    /// Its `iat` is too long ago.
+    #[error("the token is older than the provider's maxAge")]
+    TooOld,
+    /// A claim is missing that its provider's tokens must have.
+    #[error("the token has no claim {0}, which is required")]
+    RequiredClaimMissing(String),
+    /// A claim is not what it must be in its provider's tokens.
+    #[error("the token's claim {0} is none of the required values")]
+    RequiredClaimOther(String),
+    /// It has a claim that marks tokens of another kind.
+    #[error("the token's claim {0} marks it as one that is refused")]
+    RefusedClaim(String),
+    /// It is bound to a key in a way that cannot be checked.
+    #[error("the token is bound to a key in an unknown way (cnf)")]
+    ConfirmationUnknown,
+    /// None of the provider's audiences stands where its tokens name theirs.
     #[error("the token is for another audience")]
     WrongAudience,
     /// It has no `sub`, or an empty one.
     #[error("the token has no subject")]
     MissingSubject,
+    /// Its subject is no SPIFFE ID of the provider's trust domain.
+    #[error("the token's subject is no SPIFFE ID of the provider's trust domain")]
+    SubjectNotAllowed,
     /// A claim has a type or a value that cannot be read.
     #[error("the token's claim {0} cannot be read")]
     InvalidClaim(String),
+}
+
+/// An API whose tokens look like ours and are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OtherApi {
+    /// Microsoft Graph.
+    #[error("Microsoft Graph")]
+    MicrosoftGraph,
+    /// The APIs of Okta itself.
+    #[error("Okta's own APIs")]
+    OktaOrganization,
 }
 
 /// Why a text is no compact JWS.
@@ -121,10 +162,20 @@ impl TokenRefused {
         self.provider.as_deref()
     }
 
+    pub(super) fn provider_name(&self) -> Option<&Arc<str>> {
+        self.provider.as_ref()
+    }
+
     /// A stable name of the fault.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.fault.code()
+    }
+
+    /// What to do about it, where there is a next step.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.fault.hint()
     }
 }
 
@@ -135,6 +186,82 @@ impl From<TokenFault> for TokenRefused {
 }
 
 impl TokenFault {
+    /// True when the same token would be refused for it again: neither time nor news changes it.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Self::KeysUnavailable
+            | Self::KeysStale
+            | Self::UnknownKey
+            | Self::NotYetValid
+            | Self::IssuedInFuture => false,
+            Self::TooLong
+            | Self::Opaque
+            | Self::Malformed(_)
+            | Self::Encrypted
+            | Self::Nested
+            | Self::CriticalExtension
+            | Self::UnencodedPayload
+            | Self::Type
+            | Self::HeaderMember
+            | Self::AnotherApi(_)
+            | Self::Algorithm
+            | Self::MissingIssuer
+            | Self::UnknownIssuer
+            | Self::KeyMismatch
+            | Self::BadSignature
+            | Self::MissingExpiry
+            | Self::Expired
+            | Self::MissingIssuedAt
+            | Self::TooOld
+            | Self::RequiredClaimMissing(_)
+            | Self::RequiredClaimOther(_)
+            | Self::RefusedClaim(_)
+            | Self::ConfirmationUnknown
+            | Self::WrongAudience
+            | Self::MissingSubject
+            | Self::SubjectNotAllowed
+            | Self::InvalidClaim(_) => true,
+        }
+    }
+
+    /// True when it looks like guessing: nobody who asked an issuer for a token gets one like this.
+    pub(super) fn is_guess(&self) -> bool {
+        match self {
+            Self::Malformed(_)
+            | Self::CriticalExtension
+            | Self::UnencodedPayload
+            | Self::Algorithm
+            | Self::UnknownKey
+            | Self::KeyMismatch
+            | Self::BadSignature => true,
+            Self::KeysUnavailable
+            | Self::KeysStale
+            | Self::NotYetValid
+            | Self::IssuedInFuture
+            | Self::TooLong
+            | Self::Opaque
+            | Self::Encrypted
+            | Self::Nested
+            | Self::Type
+            | Self::HeaderMember
+            | Self::AnotherApi(_)
+            | Self::MissingIssuer
+            | Self::UnknownIssuer
+            | Self::MissingExpiry
+            | Self::Expired
+            | Self::MissingIssuedAt
+            | Self::TooOld
+            | Self::RequiredClaimMissing(_)
+            | Self::RequiredClaimOther(_)
+            | Self::RefusedClaim(_)
+            | Self::ConfirmationUnknown
+            | Self::WrongAudience
+            | Self::MissingSubject
+            | Self::SubjectNotAllowed
+            | Self::InvalidClaim(_) => false,
+        }
+    }
+
     /// A stable name of the fault, for logs and metrics.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -147,10 +274,13 @@ impl TokenFault {
             Self::CriticalExtension => "critical_extension",
             Self::UnencodedPayload => "unencoded_payload",
             Self::Type => "token_type_not_allowed",
+            Self::HeaderMember => "header_member_not_allowed",
+            Self::AnotherApi(_) => "token_for_another_api",
             Self::Algorithm => "algorithm_not_allowed",
             Self::MissingIssuer => "missing_issuer",
             Self::UnknownIssuer => "unknown_issuer",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::KeysStale => "keys_stale",
             Self::UnknownKey => "unknown_key",
             Self::KeyMismatch => "key_not_for_algorithm",
             Self::BadSignature => "bad_signature",
@@ -158,9 +288,33 @@ impl TokenFault {
             Self::Expired => "token_expired",
             Self::NotYetValid => "token_not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",
+            Self::MissingIssuedAt => "missing_issued_at",
+            Self::TooOld => "token_too_old",
+            Self::RequiredClaimMissing(_) => "required_claim_missing",
+            Self::RequiredClaimOther(_) => "required_claim_other",
+            Self::RefusedClaim(_) => "refused_claim",
+            Self::ConfirmationUnknown => "confirmation_unknown",
             Self::WrongAudience => "wrong_audience",
             Self::MissingSubject => "missing_subject",
+            Self::SubjectNotAllowed => "subject_not_allowed",
             Self::InvalidClaim(_) => "invalid_claim",
+        }
+    }
+
+    /// What to do about it, where there is a next step.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::AnotherApi(OtherApi::MicrosoftGraph) => {
+                Some("the client must ask for a scope of your own API, not for one of Graph")
+            }
+            Self::AnotherApi(OtherApi::OktaOrganization) => Some(
+                "the client must ask a custom authorization server: its issuer ends in /oauth2/..",
+            ),
+            Self::WrongAudience => Some(
+                "the client must ask for a token for this service, or `audiences` lacks a name",
+            ),
+            _ => None,
         }
     }
 }

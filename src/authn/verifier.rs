@@ -1,61 +1,82 @@
-//! Proves tokens and certificates, and remembers what it proved.
-//!
-//! A remembered token is believed only under the epoch it was proven in and only within its own time, both checked at
-//! every use. Refusals are never remembered.
+//! Proves credentials and certificates, and remembers what it proved.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use moka::Expiry;
-use moka::sync::Cache;
+use zeroize::Zeroizing;
 
 use crate::identity::TrustDomain;
+use crate::policy::When;
 
-use super::claims::{self, User};
-use super::peer::{Peer, PeerRefused};
-use super::provider::{Epoch, Provider, Providers};
-use super::recent::Recent;
+use super::brake::BrakeKey;
+use super::brakes::{Brakes, BrakesRules};
+use super::claims::User;
+use super::dpop::{DpopGuard, NoRandomness};
+use super::evidence::PeerEvidence;
+use super::learned::{Learned, Need};
+use super::memory::{Memory, Proven};
+use super::online::{Known, Online};
+use super::peer::{OnTheWire, Peer, PeerRefused, Peers, WireEvidence, WireRules};
+use super::place::Slot;
+use super::proof::{self, NoSteps, Proof, Rules};
+use super::provider::{Provider, Providers};
 use super::refused::{TokenFault, TokenRefused};
-use super::token::Unverified;
+use super::unproven::{Unauthenticated, Unproven};
 
-/// Places in each table in front of the cache, and the longest text it remembers: together at most 2 MiB of texts.
-const RECENT: usize = 256;
-const LONGEST_RECENT: usize = 4 * 1024;
+/// DPoP proofs remembered, at most: 17 bytes each.
+const DPOP_PROOFS: usize = 200_000;
 
-/// Proves tokens and peers. One per process.
+/// Proves credentials and peers. One per process.
 pub struct Verifier {
-    recent: Recent<Arc<Proven>>,
-    cache: Cache<[u8; 32], Arc<Proven>, foldhash::fast::RandomState>,
-    peers: Recent<Arc<Peer>>,
+    memory: Memory,
+    peers: Peers,
+    online: Arc<Online>,
+    dpop: DpopGuard,
+    brakes: Brakes,
 }
 
-/// A token that was proven.
-struct Proven {
-    user: Arc<User>,
-    provider: Arc<str>,
-    epoch: Epoch,
-    /// How long it may stay, from when it was put in.
-    stay: Duration,
-    weight: u32,
+/// What one credential is judged with.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) providers: &'a Providers,
+    pub(super) learned: &'a Learned,
+    /// Where it comes from; nothing where that says nothing about who sent it.
+    pub(super) source: Option<IpAddr>,
+    pub(super) now: SystemTime,
+}
+
+/// A credential, with what it is found by.
+#[derive(Clone, Copy)]
+struct Presented<'a> {
+    text: &'a str,
+    digest: &'a [u8; 32],
+    slot: &'a Slot,
 }
 
 impl Verifier {
-    /// Remembers about `capacity` tokens of up to 1 KiB; a longer token takes the place of several.
-    #[must_use]
-    pub fn new(capacity: u64) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(capacity)
-            .weigher(|_, proven: &Arc<Proven>| proven.weight)
-            .expire_after(ByItself)
-            .build_with_hasher(foldhash::fast::RandomState::default());
-        Self {
-            recent: Recent::new(RECENT, LONGEST_RECENT),
-            cache,
-            peers: Recent::new(RECENT, LONGEST_RECENT),
-        }
+    /// Remembers about `capacity` credentials of up to 1 KiB; a longer one takes the place of several.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new(capacity: u64) -> Result<Self, NoRandomness> {
+        Ok(Self {
+            memory: Memory::new(capacity),
+            peers: Peers::new(),
+            online: Arc::new(Online::new()),
+            dpop: DpopGuard::new(DPOP_PROOFS)?,
+            brakes: Brakes::new(BrakesRules::usual()),
+        })
     }
 
-    /// Proves a token and says whom it speaks for.
+    /// With other brakes on bad credentials.
+    #[must_use]
+    pub fn with_brakes(mut self, rules: BrakesRules) -> Self {
+        self.brakes = Brakes::new(rules);
+        self
+    }
+
+    /// Proves a JWT of any of these providers, wherever it stood, and says whom it speaks for.
     ///
     /// # Errors
     /// When any rule of RFC 7519, RFC 8725 or of its provider is broken.
@@ -65,29 +86,234 @@ impl Verifier {
         providers: &Providers,
         now: SystemTime,
     ) -> Result<Arc<User>, TokenRefused> {
-        if let Some(proven) = self.recent.find(token.as_bytes())
-            && let Some(known) = proven.judge(providers, now)
-        {
-            return known;
+        if let Some(known) = self.memory.at_once(token, providers, now) {
+            return known.map(|proven| Arc::clone(&proven.user));
         }
-        // Hashing what is too long to be read would be work for nothing.
         if token.len() > super::MAX_TOKEN_LENGTH {
             return Err(TokenFault::TooLong.into());
         }
         let digest = super::digest(token.as_bytes());
-        if let Some(proven) = self.cache.get(&digest)
-            && let Some(known) = proven.judge(providers, now)
-        {
-            if known.is_ok() {
-                self.recent.put(token.as_bytes(), proven);
-            }
-            return known;
+        if let Some(known) = self.memory.find((token, &digest), providers, now) {
+            return known.map(|proven| Arc::clone(&proven.user));
         }
-        let proven = Arc::new(prove(token, providers, now)?);
-        let user = Arc::clone(&proven.user);
-        self.cache.insert(digest, Arc::clone(&proven));
-        self.recent.put(token.as_bytes(), proven);
-        Ok(user)
+        let among = providers.all().iter().filter_map(Rules::of);
+        match proof::prove(token, among, now, &mut NoSteps) {
+            Ok(Proof { provider, user }) => {
+                let user = Arc::new(user);
+                let proven = remembered(&user, provider, (providers, None, now), token.len());
+                self.memory.proven(token, digest, Arc::new(proven));
+                Ok(user)
+            }
+            Err(refused) => {
+                self.memory.refused(digest, &refused, providers, now);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Proves a credential that stood in this place.
+    pub(super) fn credential(
+        &self,
+        text: &str,
+        slot: &Slot,
+        context: &Context<'_>,
+    ) -> Result<Arc<Proven>, Unproven> {
+        let Context { providers, now, .. } = *context;
+        if let Some(Ok(proven)) = self.memory.at_once(text, providers, now)
+            && slot.takes(proven.provider)
+        {
+            return Ok(proven);
+        }
+        // Hashing what is too long to be read would be work for nothing.
+        if text.len() > super::MAX_TOKEN_LENGTH {
+            return Err(TokenRefused::from(TokenFault::TooLong).into());
+        }
+        let digest = super::digest(text.as_bytes());
+        match self.memory.find((text, &digest), providers, now) {
+            Some(Ok(proven)) if slot.takes(proven.provider) => return Ok(proven),
+            // Newer keys may be had for the asking.
+            Some(Err(refused)) if *refused.fault() == TokenFault::KeysStale => {}
+            Some(Err(refused)) => return Err(self.counted(text, refused.into(), context)),
+            Some(Ok(_)) | None => {}
+        }
+        // Behind the memory: whoever is known already passes while strangers at the same address are held.
+        self.held(text, context)?;
+        let presented = Presented { text, digest: &digest, slot };
+        match self.prove(presented, context) {
+            Ok(proven) => {
+                let proven = Arc::new(proven);
+                self.memory.proven(text, digest, Arc::clone(&proven));
+                Ok(proven)
+            }
+            Err(Unproven::Refused(refused)) => {
+                if let Unauthenticated::Token(refused) = &refused {
+                    self.memory.refused(digest, refused, providers, now);
+                }
+                Err(self.counted(text, refused, context))
+            }
+            Err(unknown @ Unproven::Unknown(_)) => Err(unknown),
+        }
+    }
+
+    /// Who is asked about credentials that only a server can judge.
+    pub(super) fn online(&self) -> &Arc<Online> {
+        &self.online
+    }
+
+    /// Judges proofs of possession.
+    pub(super) fn dpop(&self) -> &DpopGuard {
+        &self.dpop
+    }
+
+    fn held(&self, text: &str, context: &Context<'_>) -> Result<(), Unproven> {
+        let Brakes { addresses, credentials } = &self.brakes;
+        let address = context.source.map(BrakeKey::Address);
+        let address = address.and_then(|key| addresses.held(key, context.now));
+        let credential = credentials.held(BrakeKey::Credential(text), context.now);
+        match address.max(credential) {
+            Some(pause) => Err(Unauthenticated::Braked(pause).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn counted(&self, text: &str, refused: Unauthenticated, context: &Context<'_>) -> Unproven {
+        if refused.is_guess() {
+            if let Some(address) = context.source {
+                self.brakes.addresses.failed(BrakeKey::Address(address), context.now);
+            }
+            self.brakes.credentials.failed(BrakeKey::Credential(text), context.now);
+        }
+        refused.into()
+    }
+
+    /// Finds who can prove it, and has it proven.
+    fn prove(&self, it: Presented<'_>, context: &Context<'_>) -> Result<Proven, Unproven> {
+        let slot = it.slot;
+        let prefixed = slot.prefixed.iter().find(|(prefix, _)| it.text.starts_with(prefix));
+        if let Some((_, provider)) = prefixed {
+            return self.elsewhere(*provider, it, context);
+        }
+        if let (true, Some(provider)) = (slot.tokens.is_empty(), slot.anything) {
+            return self.elsewhere(provider, it, context);
+        }
+        let refused = match self.jwt(it, context) {
+            Err(Unproven::Refused(Unauthenticated::Token(refused))) => refused,
+            other => return other,
+        };
+        // What is no JWT at all may be an opaque credential; what is one, of an issuer that is none of ours, may only be
+        // something for whoever takes anything.
+        let provider = match refused.fault() {
+            TokenFault::Opaque | TokenFault::Malformed(_) | TokenFault::Encrypted => {
+                slot.opaque.or(slot.anything)
+            }
+            TokenFault::UnknownIssuer | TokenFault::MissingIssuer => slot.anything,
+            _of_a_provider => None,
+        };
+        match provider {
+            Some(provider) => self.elsewhere(provider, it, context),
+            None => Err(refused.into()),
+        }
+    }
+
+    fn jwt(&self, it: Presented<'_>, context: &Context<'_>) -> Result<Proven, Unproven> {
+        let Context { providers, learned, now, .. } = *context;
+        let among = it.slot.tokens.iter().filter_map(|index| providers.all().get(*index));
+        if let Some(index) = keyless(it, providers) {
+            return self.judged(index, it, context);
+        }
+        match proof::prove(it.text, among.filter_map(Rules::of), now, &mut NoSteps) {
+            Ok(Proof { provider, user }) => {
+                let user = Arc::new(user);
+                let believed = match providers.named(provider) {
+                    Some((index, rules)) if rules.asks(When::Always) => {
+                        Some(self.active(index, it, context)?.1)
+                    }
+                    Some(_) | None => None,
+                };
+                Ok(remembered(&user, provider, (providers, believed, now), it.text.len()))
+            }
+            Err(refused) => {
+                let name = refused.provider_name().filter(|name| {
+                    let fetched = providers.named(name).is_some_and(|(_, p)| p.fetched.is_some());
+                    fetched && learned.may_ask_keys(name)
+                });
+                match (refused.fault(), name) {
+                    (
+                        TokenFault::UnknownKey
+                        | TokenFault::KeysUnavailable
+                        | TokenFault::KeysStale,
+                        Some(name),
+                    ) => Err(Unproven::Unknown(vec![Need::Keys(Arc::clone(name))])),
+                    _ => Err(refused.into()),
+                }
+            }
+        }
+    }
+
+    /// By a provider that is not told by an issuer.
+    fn elsewhere(
+        &self,
+        index: usize,
+        it: Presented<'_>,
+        context: &Context<'_>,
+    ) -> Result<Proven, Unproven> {
+        let Context { providers, now, .. } = *context;
+        let keys = providers.all().get(index).and_then(|p| Some((p, p.api_keys.as_ref()?)));
+        let Some((provider, keys)) = keys else { return self.judged(index, it, context) };
+        let key = keys.find(it.text, now).map_err(|refused| Unauthenticated::ApiKey {
+            provider: Arc::clone(&provider.name),
+            refused,
+        })?;
+        let user = Arc::new(User::of_api_key(&provider.name, key));
+        Ok(remembered(&user, &provider.name, (providers, None, now), it.text.len()))
+    }
+
+    /// By a server alone.
+    fn judged(
+        &self,
+        index: usize,
+        it: Presented<'_>,
+        context: &Context<'_>,
+    ) -> Result<Proven, Unproven> {
+        let Context { providers, now, .. } = *context;
+        let (claims, believed) = self.active(index, it, context)?;
+        let provider = providers.all().get(index).ok_or(TokenRefused::from(TokenFault::Opaque))?;
+        let user = User::from_online(&provider.name, &provider.rules.spec, claims, now)
+            .map_err(|fault| TokenRefused::by(&provider.name, fault))?;
+        let user = Arc::new(user);
+        Ok(remembered(&user, &provider.name, (providers, Some(believed), now), it.text.len()))
+    }
+
+    /// What the server of a provider says of a credential that it calls active, and until when that is believed.
+    fn active(
+        &self,
+        index: usize,
+        it: Presented<'_>,
+        context: &Context<'_>,
+    ) -> Result<(serde_json::Map<String, serde_json::Value>, SystemTime), Unproven> {
+        let Context { providers, learned, now, .. } = *context;
+        let asked = providers.all().get(index).and_then(|p| Some((p, p.online.as_ref()?)));
+        let Some((provider, asked)) = asked else {
+            return Err(TokenRefused::from(TokenFault::Opaque).into());
+        };
+        let name = || Arc::clone(&provider.name);
+        let known = learned.known(asked, it.digest).cloned();
+        match known.or_else(|| self.online.known(asked, it.digest, now)) {
+            Some(Known::Active { claims, until }) => Ok(((*claims).clone(), until)),
+            Some(Known::Inactive) => Err(Unauthenticated::Inactive(name()).into()),
+            Some(Known::Unavailable(fault)) => {
+                Err(Unauthenticated::NotJudged { provider: name(), fault }.into())
+            }
+            None if learned.may_ask() => Err(Unproven::Unknown(vec![Need::Online {
+                asked: Arc::clone(asked),
+                digest: *it.digest,
+                token: Zeroizing::new(it.text.to_owned()),
+            }])),
+            None => {
+                let fault = super::online::OnlineFault::NotAsked;
+                Err(Unauthenticated::NotJudged { provider: name(), fault }.into())
+            }
+        }
     }
 
     /// Proves that a certificate, as Envoy sends it, is that of a workload of `domain` and says which.
@@ -101,88 +327,50 @@ impl Verifier {
         domain: &TrustDomain,
         now: SystemTime,
     ) -> Result<Arc<Peer>, PeerRefused> {
-        if principal.is_empty() {
-            return Err(PeerRefused::PrincipalMissing);
-        }
-        if certificate.is_empty() {
-            return Err(PeerRefused::CertificateMissing);
-        }
-        if let Some(peer) = self.peers.find(certificate.as_bytes()) {
-            peer.judge(principal, domain, now)?;
-            return Ok(peer);
-        }
-        let peer = Arc::new(Peer::read(certificate)?);
-        peer.judge(principal, domain, now)?;
-        self.peers.put(certificate.as_bytes(), Arc::clone(&peer));
-        Ok(peer)
+        self.peers.workload(PeerEvidence { principal, certificate }, domain, now)
     }
-}
 
-impl Proven {
-    /// What a remembered proof is worth now; nothing when it has to be made again.
-    fn judge(
+    /// Proves whoever is on the wire: a workload, a client of a provider, or either by the word of a named proxy.
+    /// Nobody without any evidence of a connection's certificate, whatever the headers say.
+    ///
+    /// # Errors
+    /// When there is evidence that proves nobody.
+    pub fn on_the_wire(
         &self,
-        providers: &Providers,
+        evidence: &WireEvidence<'_>,
+        rules: &WireRules<'_>,
         now: SystemTime,
-    ) -> Option<Result<Arc<User>, TokenRefused>> {
-        if self.epoch != *providers.epoch() {
-            return None;
-        }
-        let window = self.user.window();
-        if now >= window.until {
-            return Some(Err(TokenRefused::by(&self.provider, TokenFault::Expired)));
-        }
-        // Before its time only if the clock went back: let the full check say what is wrong.
-        (now >= window.from).then(|| Ok(Arc::clone(&self.user)))
+    ) -> Result<Option<OnTheWire>, PeerRefused> {
+        self.peers.on_the_wire(evidence, rules, now)
     }
 }
 
-/// The whole proof: form, header, issuer, algorithm, signature, claims.
-fn prove(token: &str, providers: &Providers, now: SystemTime) -> Result<Proven, TokenRefused> {
-    let unverified = Unverified::read(token)?;
-    let claims = unverified.claims()?;
-    let provider =
-        providers.by_issuer(claims::issuer(&claims)?).ok_or(TokenFault::UnknownIssuer)?;
-    let refused = |fault| TokenRefused::by(&provider.name, fault);
-    signed_by(provider, &unverified).map_err(refused)?;
-    let user =
-        User::from_claims(&provider.name, &provider.rules.spec, claims, now).map_err(refused)?;
-    Ok(Proven {
-        stay: user.window().until.duration_since(now).unwrap_or(Duration::ZERO),
-        weight: u32::try_from(token.len() / 1024).unwrap_or(u32::MAX).saturating_add(1),
-        user: Arc::new(user),
-        provider: Arc::clone(&provider.name),
-        epoch: providers.epoch().clone(),
+fn remembered(
+    user: &Arc<User>,
+    name: &Arc<str>,
+    (providers, believed, now): (&Providers, Option<SystemTime>, SystemTime),
+    length: usize,
+) -> Proven {
+    let (index, freshness) = match providers.named(name) {
+        Some((index, provider)) => (index, provider.freshness()),
+        // Cannot be: the proof came from among them. Then the place of none, which no slot takes.
+        None => (usize::MAX, None),
+    };
+    Proven::new(Arc::clone(user), (index, name, freshness), (providers, believed, now), length)
+}
+
+/// The provider whose token this says it is, if a server alone judges its tokens.
+fn keyless(it: Presented<'_>, providers: &Providers) -> Option<usize> {
+    let is_keyless = |provider: &Provider| {
+        provider.rules.spec.tokens.as_ref().is_some_and(|tokens| tokens.keys.is_none())
+    };
+    let of = |index: &&usize| providers.all().get(**index).is_some_and(is_keyless);
+    if !it.slot.tokens.iter().any(|index| of(&index)) {
+        return None;
+    }
+    let issuer = proof::claimed_issuer(it.text)?;
+    it.slot.tokens.iter().filter(of).copied().find(|index| {
+        let tokens = providers.all().get(*index).and_then(|p| p.rules.spec.tokens.as_ref());
+        tokens.is_some_and(|tokens| tokens.issuers.contains(&issuer))
     })
-}
-
-fn signed_by(provider: &Provider, token: &Unverified<'_>) -> Result<(), TokenFault> {
-    if !provider.rules.spec.algorithms.contains(&token.algorithm) {
-        return Err(TokenFault::Algorithm);
-    }
-    provider.keys.as_ref().ok_or(TokenFault::KeysUnavailable)?.verify(token)
-}
-
-/// Lets go of each token when its own time is over.
-struct ByItself;
-
-impl Expiry<[u8; 32], Arc<Proven>> for ByItself {
-    fn expire_after_create(
-        &self,
-        _: &[u8; 32],
-        proven: &Arc<Proven>,
-        _: Instant,
-    ) -> Option<Duration> {
-        Some(proven.stay)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &[u8; 32],
-        proven: &Arc<Proven>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(proven.stay)
-    }
 }

@@ -4,18 +4,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use bytes::Bytes;
 
+use super::denial;
 use super::record::Record;
 use super::request::{Envelope, Malformed, Request};
 use super::respond;
 use super::snapshot::Snapshot;
-use super::verdict::{Challenge, Denial, Permit, Verdict};
-use crate::authn::{Principals, TokenFault, Unauthenticated, Verifier, authenticate};
+use super::verdict::{Denial, Verdict};
+use crate::authn::{
+    ForwardRules, Learned, Need, PeerRules, Principals, Unproven, Verifier, WorkloadRoots,
+    authenticate,
+};
 use crate::identity::TrustDomain;
-use crate::policy::{Decision, Facts, HeaderValue, Headers as _, RequestFacts, UndecidableReason};
-use crate::proto::answer::RefusalStatus;
+use crate::policy::{Facts, HeaderValue, Headers as _, RequestFacts};
 use crate::proto::check::Check;
 use crate::runtime::Clock;
 use crate::telemetry::CheckSpan;
@@ -23,8 +26,11 @@ use crate::telemetry::CheckSpan;
 /// Judges requests. Shared by all connections; replaces its snapshot whole.
 pub struct Gate {
     snapshot: ArcSwap<Snapshot>,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     domain: TrustDomain,
+    forward: ForwardRules,
+    /// Nothing until the certificate of this workload came with the mesh's roots.
+    roots: ArcSwapOption<WorkloadRoots>,
     clock: Clock,
 }
 
@@ -37,8 +43,6 @@ pub struct Judged<'s, 'a> {
     pub(super) principals: Option<Principals>,
     pub(super) verdict: Verdict<'s>,
     pub(super) request_id: RequestId<'a>,
-    /// Whose key was not known, if that is why the token was refused.
-    unknown_key_of: Option<String>,
     pub(super) received: SystemTime,
     began: Instant,
 }
@@ -50,6 +54,13 @@ pub(super) enum RequestId<'a> {
     Made(String),
 }
 
+/// What is answered and recorded after a panic. Constants: whatever panicked is not asked again.
+///
+/// `status { code: 13 } denied_response { status { code: 500 } }`
+const PANICKED_ANSWER: &[u8] = b"\x0a\x02\x08\x0d\x12\x05\x0a\x03\x08\xf4\x03";
+const PANICKED_RECORD: &[u8] =
+    b"{\"decision\":\"deny\",\"code\":\"internal_error\",\"reason\":\"the check panicked\"}\n";
+
 /// What the caller does after a Check: send the answer, write the record, count.
 #[derive(Debug)]
 pub struct Checked {
@@ -57,10 +68,24 @@ pub struct Checked {
     pub answer: Bytes,
     /// `allow`, or the code of the denial.
     pub code: &'static str,
-    /// The provider whose key was not known, if that is why the token was refused.
-    pub unknown_key_of: Option<String>,
-    /// The time it took.
+    /// The time it took, what was waited for included.
     pub elapsed: Duration,
+}
+
+/// What came of one attempt to judge.
+pub enum Outcome {
+    /// It was judged.
+    Answered(Checked),
+    /// These are to be asked first; never empty. Nothing was recorded.
+    Unknown(Vec<Need>),
+}
+
+/// One attempt to judge a request.
+pub struct Attempt<'l> {
+    /// When the request arrived.
+    pub began: Instant,
+    /// What was asked for it before.
+    pub learned: &'l Learned,
 }
 
 impl RequestId<'_> {
@@ -75,8 +100,27 @@ impl RequestId<'_> {
 impl Gate {
     /// A gate that judges under `snapshot` until it is replaced. Peers must be members of `domain`.
     #[must_use]
-    pub fn new(snapshot: Snapshot, verifier: Verifier, domain: TrustDomain, clock: Clock) -> Self {
-        Self { snapshot: ArcSwap::from_pointee(snapshot), verifier, domain, clock }
+    pub fn new(
+        snapshot: Snapshot,
+        verifier: Arc<Verifier>,
+        domain: TrustDomain,
+        clock: Clock,
+    ) -> Self {
+        let snapshot = ArcSwap::from_pointee(snapshot);
+        let (forward, roots) = (ForwardRules::nobody(), ArcSwapOption::empty());
+        Self { snapshot, verifier, domain, forward, roots, clock }
+    }
+
+    /// Believes these proxies about their clients.
+    #[must_use]
+    pub fn with_forward(mut self, rules: ForwardRules) -> Self {
+        self.forward = rules;
+        self
+    }
+
+    /// The roots that workload certificates must chain to where a proxy forwards them.
+    pub fn trust(&self, roots: WorkloadRoots) {
+        self.roots.store(Some(Arc::new(roots)));
     }
 
     /// Judges every later request under `snapshot`; requests already being judged finish under theirs.
@@ -93,85 +137,100 @@ impl Gate {
     /// Judges one encoded CheckRequest and appends one line to `record`.
     ///
     /// Total: a panic inside is a denial with its own code, like everything else that goes wrong.
-    pub fn check(&self, message: &[u8], record: &mut Vec<u8>) -> Checked {
+    pub fn check(&self, message: &[u8], attempt: &Attempt<'_>, record: &mut Vec<u8>) -> Outcome {
         // Nothing that is shared is left half-changed by a panic: the snapshot is immutable, the caches hold whole
         // entries, and the record is cut back.
-        self.guard(record, |record| self.check_once(message, record))
+        self.guard(record, |record| self.check_once(message, attempt, record))
     }
 
-    fn guard(&self, record: &mut Vec<u8>, check: impl FnOnce(&mut Vec<u8>) -> Checked) -> Checked {
+    /// Refuses a call that held no CheckRequest, and appends one line to `record`.
+    pub fn refuse(&self, malformed: Malformed, record: &mut Vec<u8>) -> Outcome {
+        self.guard(record, |record| {
+            let times = (self.clock.now(), Instant::now());
+            let snapshot = self.snapshot.load();
+            let denial = denial::unreadable(malformed);
+            let judged = Judged::refused(&snapshot, Envelope::default(), denial, times);
+            Outcome::Answered(Self::finish(&judged, record))
+        })
+    }
+
+    fn guard(&self, record: &mut Vec<u8>, check: impl FnOnce(&mut Vec<u8>) -> Outcome) -> Outcome {
         let length = record.len();
         let checked = catch_unwind(AssertUnwindSafe(|| check(record)));
         checked.unwrap_or_else(|_| {
             record.truncate(length);
-            let snapshot = self.snapshot.load();
-            let denial =
-                Denial::new(RefusalStatus::Internal, "internal_error", "the check panicked");
-            let times = (self.clock.now(), Instant::now());
-            Self::finish(&Judged::refused(&snapshot, Envelope::default(), denial, times), record)
+            record.extend_from_slice(PANICKED_RECORD);
+            Outcome::Answered(Checked {
+                answer: Bytes::from_static(PANICKED_ANSWER),
+                code: "internal_error",
+                elapsed: Duration::ZERO,
+            })
         })
     }
 
-    fn check_once(&self, message: &[u8], record: &mut Vec<u8>) -> Checked {
+    fn check_once(&self, message: &[u8], attempt: &Attempt<'_>, record: &mut Vec<u8>) -> Outcome {
         let span = CheckSpan::begin();
-        let times = (self.clock.now(), Instant::now());
+        let times = (self.clock.now(), attempt.began);
         let snapshot = self.snapshot.load();
         let (envelope, request) = match Check::decode(message) {
             Ok(check) => Request::read(check),
             Err(error) => (Envelope::default(), Err(Malformed::Wire(error))),
         };
         let judged = match request {
-            Ok(request) => self.judge(&snapshot, envelope, request, times),
+            Ok(request) => {
+                match self.judge(&snapshot, (envelope, request), times, attempt.learned) {
+                    Ok(judged) => judged,
+                    Err(needs) => return Outcome::Unknown(needs),
+                }
+            }
             Err(malformed) => {
-                let (status, code) = (RefusalStatus::BadRequest, malformed.code());
-                let denial = Denial::new(status, code, malformed.to_string());
-                Judged::refused(&snapshot, envelope, denial, times)
+                Judged::refused(&snapshot, envelope, denial::unreadable(malformed), times)
             }
         };
         if span.is_exported() {
             trace(span, &judged);
         }
-        Self::finish(&judged, record)
+        Outcome::Answered(Self::finish(&judged, record))
     }
 
     fn judge<'s, 'a>(
         &self,
         snapshot: &'s Snapshot,
-        envelope: Envelope<'a>,
-        request: Request<'a>,
+        (envelope, request): (Envelope<'a>, Request<'a>),
         (now, began): (SystemTime, Instant),
-    ) -> Judged<'s, 'a> {
-        let token = request.http.as_ref().map_or(crate::authn::Evidence::None, |http| http.token);
+        learned: &Learned,
+    ) -> Result<Judged<'s, 'a>, Vec<Need>> {
+        let roots = self.roots.load();
+        let rules =
+            PeerRules { domain: &self.domain, forward: &self.forward, roots: roots.as_deref() };
         let authenticated = authenticate(
             &self.verifier,
             snapshot.providers(),
-            request.peer,
-            token,
-            &self.domain,
+            &request.evidence(),
+            rules,
+            learned,
             now,
         );
-        let mut unknown_key_of = None;
         let (principals, verdict) = match authenticated {
             Ok(principals) => {
                 let verdict = decide(snapshot, &request, &principals, now);
                 (Some(principals), verdict)
             }
-            Err(refused) => {
-                unknown_key_of = unknown_key(&refused);
-                (None, Verdict::Denial(unauthenticated(&refused)))
+            Err(Unproven::Refused(refused)) => {
+                (None, Verdict::Denial(denial::unauthenticated(&refused)))
             }
+            Err(Unproven::Unknown(needs)) => return Err(needs),
         };
-        Judged {
+        Ok(Judged {
             snapshot,
             request_id: RequestId::of(&envelope),
             envelope,
             request: Some(request),
             principals,
             verdict,
-            unknown_key_of,
             received: now,
             began,
-        }
+        })
     }
 
     fn finish(judged: &Judged<'_, '_>, record: &mut Vec<u8>) -> Checked {
@@ -179,7 +238,7 @@ impl Gate {
         let elapsed = judged.began.elapsed();
         Record::of(judged, elapsed).write(record);
         let code = judged.verdict.code();
-        Checked { answer, code, unknown_key_of: judged.unknown_key_of.clone(), elapsed }
+        Checked { answer, code, elapsed }
     }
 }
 
@@ -208,75 +267,18 @@ fn decide<'s>(
     let facts = Facts {
         peer: principals.peer().map(crate::authn::Peer::id),
         user: principals.user().map(crate::authn::User::facts),
+        client: principals.client().map(crate::authn::User::facts),
         request: request.http.as_ref().map(|http| RequestFacts {
             method: http.method,
             host: &http.host,
-            path: http.path.as_str(),
+            path: http.path.decoded(),
             segments: http.path.segments(),
             query: http.path.query(),
             headers: &http.headers,
         }),
         now,
     };
-    match snapshot.policies().decide(&facts) {
-        Decision::Allow(rule) => Verdict::Permit(Permit::by(rule)),
-        Decision::Deny(rule) => Verdict::Denial(
-            Denial::new(RefusalStatus::Forbidden, "denied_by_rule", "a deny rule matches").by(rule),
-        ),
-        // With a user the condition might have had an answer.
-        Decision::Undecidable(rule, reason @ UndecidableReason::NoUser) => Verdict::Denial(
-            Denial::new(RefusalStatus::Unauthorized, "rule_undecidable", reason.to_string())
-                .by(rule)
-                .challenge_with(Challenge::Missing),
-        ),
-        Decision::Undecidable(rule, reason) => Verdict::Denial(
-            Denial::new(RefusalStatus::Forbidden, "rule_undecidable", reason.to_string()).by(rule),
-        ),
-        Decision::NothingAllowsAnonymous => Verdict::Denial(
-            Denial::new(
-                RefusalStatus::Unauthorized,
-                "no_rule_allows_anonymous",
-                "no rule allows this request without a user; one for this peer asks for a user",
-            )
-            .challenge_with(Challenge::Missing),
-        ),
-        Decision::NothingAllows => Verdict::Denial(Denial::new(
-            RefusalStatus::Forbidden,
-            "no_rule_allows",
-            "no rule allows this request for this peer and user",
-        )),
-    }
-}
-
-fn unknown_key(refused: &Unauthenticated) -> Option<String> {
-    match refused {
-        Unauthenticated::Token(token) if *token.fault() == TokenFault::UnknownKey => {
-            token.provider().map(str::to_owned)
-        }
-        Unauthenticated::Token(_) | Unauthenticated::Peer(_) | Unauthenticated::Credentials(_) => {
-            None
-        }
-    }
-}
-
-fn unauthenticated(refused: &Unauthenticated) -> Denial<'static> {
-    match refused {
-        Unauthenticated::Peer(peer) => {
-            Denial::new(RefusalStatus::Forbidden, peer.code(), peer.to_string())
-        }
-        // Not the caller's fault: it may come back with the same token.
-        Unauthenticated::Token(token) if *token.fault() == TokenFault::KeysUnavailable => {
-            Denial::new(RefusalStatus::Unavailable, token.code(), token.to_string())
-        }
-        Unauthenticated::Token(token) => {
-            Denial::new(RefusalStatus::Unauthorized, token.code(), token.to_string())
-                .challenge_with(Challenge::Invalid)
-        }
-        Unauthenticated::Credentials(problem) => {
-            Denial::new(RefusalStatus::Unauthorized, problem.code(), problem.to_string())
-                .challenge_with(Challenge::Invalid)
-        }
-    }
+    denial::verdict(snapshot.policies().decide(&facts))
 }
 
 impl<'s, 'a> Judged<'s, 'a> {
@@ -294,7 +296,6 @@ impl<'s, 'a> Judged<'s, 'a> {
             request: None,
             principals: None,
             verdict: Verdict::Denial(denial),
-            unknown_key_of: None,
             received,
             began,
         }
@@ -332,18 +333,32 @@ mod tests {
             labels: std::collections::BTreeMap::new(),
         };
         let policies = Arc::new(PolicySet::compile(&[], &[], &workload).unwrap());
-        let snapshot = Snapshot::new("r".to_owned(), policies, Providers::new(&[]).unwrap());
-        let gate = Gate::new(snapshot, Verifier::new(1), domain, Clock::system());
+        let snapshot = Snapshot::new(
+            "r".to_owned(),
+            policies,
+            Providers::new(&[], &crate::authn::Files::none()).unwrap(),
+        );
+        let gate =
+            Gate::new(snapshot, Arc::new(Verifier::new(1).unwrap()), domain, Clock::system());
         let mut record = b"earlier line\n".to_vec();
-        let checked = gate.guard(&mut record, |record| {
+        let outcome = gate.guard(&mut record, |record| {
             record.extend_from_slice(b"half a li");
             panic!("on purpose")
         });
+        let Outcome::Answered(checked) = outcome else { panic!("unanswered") };
         assert_eq!(checked.code, "internal_error");
-        // status { code: 13 }
-        assert!(checked.answer.starts_with(&[0x0a, 0x02, 0x08, 13]));
+        use envoy_types::pb::envoy::service::auth::v3::{CheckResponse, check_response};
+        let answer = <CheckResponse as prost::Message>::decode(checked.answer).unwrap();
+        assert_eq!(answer.status.unwrap().code, 13);
+        let Some(check_response::HttpResponse::DeniedResponse(denied)) = answer.http_response
+        else {
+            panic!("no denial")
+        };
+        assert_eq!(denied.status.unwrap().code, 500);
         let text = String::from_utf8(record).unwrap();
-        assert!(text.starts_with("earlier line\n{\"time\""), "{text}");
-        assert!(text.ends_with("}\n") && !text.contains("half a li"), "{text}");
+        let line = text.strip_prefix("earlier line\n").unwrap();
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["decision"], "deny");
+        assert_eq!(line["code"], "internal_error");
     }
 }

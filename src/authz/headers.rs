@@ -1,15 +1,49 @@
 //! The header lines of a request, and what the gate itself reads among them.
 
 use super::request::Target;
-use crate::authn::{Evidence, bearer};
 use crate::policy;
+use crate::proto::check::HeaderForm;
 
 /// More header lines are refused.
 const MAX_HEADERS: usize = 512;
 
 /// The header lines of one request.
 #[derive(Debug)]
-pub struct HeaderLines<'a>(pub(super) Vec<(&'a str, &'a [u8])>);
+pub struct HeaderLines<'a> {
+    lines: Vec<(&'a str, &'a [u8])>,
+    form: HeaderForm,
+}
+
+/// Names whose value has commas by definition, or that Envoy itself keeps as one line, so that the application reads
+/// what is judged. Under any other name a comma in a joined value may stand between two lines.
+const WITH_COMMAS: [&str; 26] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "access-control-request-headers",
+    "allow",
+    "baggage",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "expect",
+    "forwarded",
+    "if-match",
+    "if-none-match",
+    "pragma",
+    "prefer",
+    "range",
+    "te",
+    "tracestate",
+    "trailer",
+    "upgrade",
+    "user-agent",
+    "vary",
+    "via",
+    "x-forwarded-for",
+];
 
 /// Who reads a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,18 +56,95 @@ pub enum ClientKind {
     Api,
 }
 
+impl<'a> HeaderLines<'a> {
+    pub(super) fn new(lines: Vec<(&'a str, &'a [u8])>, form: HeaderForm) -> Self {
+        Self { lines, form }
+    }
+
+    /// The lines as they came.
+    pub(super) fn lines(&self) -> &[(&'a str, &'a [u8])] {
+        &self.lines
+    }
+
+    /// True when the value may be that of several lines.
+    fn may_be_joined(&self, name: &str, value: &[u8]) -> bool {
+        match self.form {
+            HeaderForm::Lines => false,
+            HeaderForm::Joined => {
+                memchr::memchr(b',', value).is_some() && !WITH_COMMAS.contains(&name)
+            }
+        }
+    }
+}
+
 impl policy::Headers for HeaderLines<'_> {
+    /// Blanks around a value are no part of it (RFC 9110, section 5.5), but HTTP/2 brings them here.
+    ///
+    /// `x_tenant` is another header to Envoy and the same as `x-tenant` to many applications, so it counts as one more.
     fn value(&self, name: &str) -> policy::HeaderValue<'_> {
         let mut found = policy::HeaderValue::Absent;
-        for (_, value) in self.0.iter().filter(|(line, _)| *line == name) {
+        for (line, value) in self.lines.iter().filter(|(line, _)| is_spelling(line, name)) {
             found = match found {
-                policy::HeaderValue::Absent => policy::HeaderValue::One(value),
-                policy::HeaderValue::One(_) | policy::HeaderValue::Many => {
-                    return policy::HeaderValue::Many;
+                policy::HeaderValue::Absent
+                    if *line == name && !self.may_be_joined(name, value) =>
+                {
+                    policy::HeaderValue::One(value.trim_ascii())
                 }
+                policy::HeaderValue::Absent
+                | policy::HeaderValue::One(_)
+                | policy::HeaderValue::Many => return policy::HeaderValue::Many,
             };
         }
         found
+    }
+}
+
+/// True for the same name, dash and underscore being one.
+fn is_spelling(line: &str, name: &str) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    line.len() == name.len() && line.bytes().map(folded).eq(name.bytes().map(folded))
+}
+
+/// What a header overrides in some frameworks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Override {
+    Method,
+    /// The path with its query, or a whole URL.
+    Target,
+}
+
+const OVERRIDES: [(&str, Override); 5] = [
+    ("x-http-method-override", Override::Method),
+    ("x-http-method", Override::Method),
+    ("x-method-override", Override::Method),
+    ("x-original-url", Override::Target),
+    ("x-rewrite-url", Override::Target),
+];
+
+impl Override {
+    fn of(line: &str) -> Option<Self> {
+        // Most names are done with at their first letter.
+        if !line.starts_with('x') {
+            return None;
+        }
+        OVERRIDES.iter().find(|(name, _)| is_spelling(line, name)).map(|(_, what)| *what)
+    }
+
+    /// True when the value says what the request itself says.
+    pub(super) fn agrees(self, value: &[u8], method: &str, target: &str) -> bool {
+        match self {
+            Self::Method => value == method.as_bytes(),
+            Self::Target => {
+                let Ok(text) = std::str::from_utf8(value) else { return false };
+                let path = match text.split_once("://") {
+                    Some((scheme, rest)) if !scheme.contains('/') => {
+                        rest.find('/').and_then(|at| rest.get(at..))
+                    }
+                    Some(_) | None => Some(text),
+                };
+                path == Some(target)
+            }
+        }
     }
 }
 
@@ -43,12 +154,12 @@ pub(super) struct Interesting<'a> {
     pub(super) method: Option<&'a [u8]>,
     pub(super) path: Option<&'a [u8]>,
     pub(super) authority: Option<&'a [u8]>,
-    /// The first two are enough: more than one is refused.
-    authorization: [Option<&'a [u8]>; 2],
     pub(super) request_id: Option<&'a [u8]>,
     pub(super) traceparent: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
     accept: Option<&'a [u8]>,
+    /// Lines by which some frameworks read another method or path than the one that is judged.
+    pub(super) overrides: Vec<(Override, &'a [u8])>,
     /// Too many lines, or a name that is not in lower case.
     pub(super) unreadable: bool,
 }
@@ -61,10 +172,6 @@ impl<'a> Interesting<'a> {
                 ":method" => found.method = Some(value),
                 ":path" => found.path = Some(value),
                 ":authority" => found.authority = Some(value),
-                "authorization" => match &mut found.authorization {
-                    [first @ None, _] => *first = Some(value),
-                    [_, second] => *second = Some(value),
-                },
                 "x-request-id" => found.request_id = Some(value),
                 "traceparent" => found.traceparent = Some(value),
                 "content-type" => found.content_type = Some(value),
@@ -73,18 +180,10 @@ impl<'a> Interesting<'a> {
                 name if name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase()) => {
                     found.unreadable = true;
                 }
-                _ => {}
+                name => found.overrides.extend(Override::of(name).map(|what| (what, *value))),
             }
         }
         found
-    }
-
-    pub(super) fn token(&self) -> Evidence<'a> {
-        match self.authorization {
-            [None, _] => bearer(&[]),
-            [Some(one), None] => bearer(&[one]),
-            [Some(one), Some(two)] => bearer(&[one, two]),
-        }
     }
 
     pub(super) fn client(&self, target: Option<Target<'_>>) -> ClientKind {

@@ -5,6 +5,8 @@
 
 #![warn(clippy::as_conversions)]
 
+mod challenge;
+mod denial;
 mod gate;
 mod headers;
 mod path;
@@ -15,7 +17,7 @@ mod respond;
 mod snapshot;
 mod verdict;
 
-pub use gate::{Gate, Judged};
+pub use gate::{Attempt, Checked, Gate, Judged, Outcome};
 pub use headers::{ClientKind, HeaderLines};
 pub use path::{AmbiguousPath, Path};
 pub use record::RECORD_FIELDS;

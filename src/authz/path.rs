@@ -15,6 +15,7 @@ const MAX_SEGMENTS: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path<'a> {
     raw: &'a str,
+    decoded: Cow<'a, str>,
     query: Option<&'a str>,
     segments: Vec<Cow<'a, str>>,
 }
@@ -43,7 +44,7 @@ pub enum AmbiguousPath {
     /// `%2F`, `%5C` or `%2E`: a separator or dot in disguise.
     #[error("the path has an encoded slash, backslash or dot")]
     EncodedSeparator,
-    /// `%25` before two hexadecimal digits: decoded twice it is something else.
+    /// An escape is left once it is decoded (`%252f`): decoded twice it is something else.
     #[error("the path is encoded twice")]
     DoubleEncoded,
     /// `%` without two hexadecimal digits.
@@ -80,13 +81,18 @@ impl AmbiguousPath {
 impl<'a> Path<'a> {
     /// Splits a request target of origin form into path and query, and decodes the segments.
     ///
-    /// An empty target (CONNECT has none) has no segments, so no path template matches it.
+    /// An empty target (CONNECT has none) has no segments, so only `/**` matches it.
     ///
     /// # Errors
     /// When two programs could read the path differently.
     pub fn parse(target: &'a str) -> Result<Self, AmbiguousPath> {
         if target.is_empty() {
-            return Ok(Self { raw: "", query: None, segments: Vec::new() });
+            return Ok(Self {
+                raw: "",
+                decoded: Cow::Borrowed(""),
+                query: None,
+                segments: Vec::new(),
+            });
         }
         let (raw, query) = match target.split_once('?') {
             Some((raw, query)) => (raw, Some(query)),
@@ -113,7 +119,19 @@ impl<'a> Path<'a> {
                 _ => {}
             }
         }
-        Ok(Self { raw, query, segments })
+        // No segment holds a slash, so the joined text is split again in one way only.
+        let decoded = if has_escapes {
+            segments.iter().flat_map(|segment| ["/", segment.as_ref()]).collect::<String>().into()
+        } else {
+            Cow::Borrowed(raw)
+        };
+        Ok(Self { raw, decoded, query, segments })
+    }
+
+    /// The decoded path, without query: what is judged.
+    #[must_use]
+    pub fn decoded(&self) -> &str {
+        &self.decoded
     }
 
     /// The path as it was sent, without query.
@@ -156,7 +174,7 @@ fn scan(path: &[u8]) -> Result<bool, AmbiguousPath> {
 
 /// `rest` is what follows a percent sign.
 fn check_escape(rest: &[u8]) -> Result<(), AmbiguousPath> {
-    let [high, low, after @ ..] = rest else { return Err(AmbiguousPath::BrokenEscape) };
+    let [high, low, ..] = rest else { return Err(AmbiguousPath::BrokenEscape) };
     if !high.is_ascii_hexdigit() || !low.is_ascii_hexdigit() {
         return Err(AmbiguousPath::BrokenEscape);
     }
@@ -164,15 +182,17 @@ fn check_escape(rest: &[u8]) -> Result<(), AmbiguousPath> {
         (b'2', b'f' | b'e') | (b'5', b'c') => Err(AmbiguousPath::EncodedSeparator),
         (b'0' | b'1', _) | (b'7', b'f') => Err(AmbiguousPath::Character),
         (b'3', b'b') => Err(AmbiguousPath::Semicolon),
-        (b'2', b'5') if matches!(after, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()) => {
-            Err(AmbiguousPath::DoubleEncoded)
-        }
         _ => Ok(()),
     }
 }
 
 fn decode(segment: &str) -> Result<Cow<'_, str>, AmbiguousPath> {
-    percent_decode_str(segment).decode_utf8().map_err(|_| AmbiguousPath::NotText)
+    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| AmbiguousPath::NotText)?;
+    // Looked for in what was decoded, where it shows however the escape was put together (`%252f`, `%25%32%66`).
+    let holds_escape = decoded.as_bytes().windows(3).any(
+        |bytes| matches!(bytes, [b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()),
+    );
+    if holds_escape { Err(AmbiguousPath::DoubleEncoded) } else { Ok(decoded) }
 }
 
 #[cfg(test)]
@@ -189,11 +209,14 @@ mod tests {
             ("/caf%C3%A9/a%20b", vec!["caf\u{e9}", "a b"], None),
             ("/a...b/..c", vec!["a...b", "..c"], None),
             ("/100%25", vec!["100%"], None),
+            ("/100%25%20/5%25g", vec!["100% ", "5%g"], None),
             ("", vec![], None),
         ] {
             let path = Path::parse(target).unwrap();
             assert_eq!(path.segments(), segments, "{target}");
             assert_eq!(path.query(), query);
+            let joined: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+            assert_eq!(path.decoded(), joined, "{target}");
         }
     }
 
@@ -220,6 +243,10 @@ mod tests {
             ("/a%5cb", "path_encoded_separator"),
             ("/%2e%2e/b", "path_encoded_separator"),
             ("/a%252fb", "path_double_encoded"),
+            ("/a%25%32%66b", "path_double_encoded"),
+            ("/a%252%66b", "path_double_encoded"),
+            ("/a%25%32fb", "path_double_encoded"),
+            ("/a%2541", "path_double_encoded"),
             ("/a%", "path_broken_escape"),
             ("/a%2", "path_broken_escape"),
             ("/a%zz", "path_broken_escape"),

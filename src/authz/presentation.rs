@@ -1,7 +1,13 @@
 //! What the application sees of the identities, and what is taken away from the request first.
 
+use super::request::HttpRequest;
+use crate::authn::CredentialNames;
 use crate::policy;
 use crate::proto::answer;
+
+/// In which a proxy tells of its client's certificate: Envoy's own, and those of RFC 9440.
+const CERTIFICATE_HEADERS: [&str; 3] =
+    ["x-forwarded-client-cert", "client-cert", "client-cert-chain"];
 
 /// The header names of one snapshot, with the removals encoded once.
 ///
@@ -13,12 +19,28 @@ use crate::proto::answer;
 pub(super) struct Presentation {
     pub(super) user_header: String,
     pub(super) peer_header: String,
+    /// The cookies that are credentials, where they are to be removed.
+    cookies: Vec<String>,
+    /// The parameters that are credentials. They are always removed: queries end up in logs.
+    parameters: Vec<String>,
     /// By `[user present][peer present]`.
     removed: [[Vec<u8>; 2]; 2],
 }
 
+/// What is taken from one request beyond what is taken from every one.
+#[derive(Debug, Default)]
+pub(super) struct Taken<'p> {
+    /// The cookies that are left, where some were taken.
+    pub(super) cookies: Option<String>,
+    /// Further headers.
+    pub(super) removed: Vec<&'static str>,
+    /// Parameters of the query.
+    pub(super) parameters: Vec<&'p str>,
+}
+
 impl Presentation {
-    pub(super) fn new(policy: &policy::Presentation) -> Self {
+    pub(super) fn new(policy: &policy::Presentation, places: CredentialNames) -> Self {
+        let CredentialNames { headers, cookies, parameters } = places;
         let removal = |user: bool, peer: bool| {
             let mut names = Vec::new();
             for (header, present) in [(&policy.user_header, user), (&policy.peer_header, peer)] {
@@ -27,19 +49,42 @@ impl Presentation {
                 );
             }
             match policy.credentials {
-                policy::Credentials::Strip => names.push("authorization".to_owned()),
+                policy::Credentials::Strip => names.extend(headers.iter().cloned()),
                 policy::Credentials::Keep => {}
             }
+            // What Envoy makes of them depends on how it is configured, which is not known here; an application that
+            // looks at one could be told anything. Who calls stands in the header of the peer.
+            names.extend(CERTIFICATE_HEADERS.iter().flat_map(|name| look_alikes(name)));
             answer::removals(names.iter().map(String::as_str))
         };
         Self {
             user_header: policy.user_header.clone(),
             peer_header: policy.peer_header.clone(),
+            cookies: match policy.credentials {
+                policy::Credentials::Strip => cookies,
+                policy::Credentials::Keep => Vec::new(),
+            },
+            parameters,
             removed: [
                 [removal(false, false), removal(false, true)],
                 [removal(true, false), removal(true, true)],
             ],
         }
+    }
+
+    /// What is taken from this request so that the application cannot pass credentials on by mistake.
+    pub(super) fn without_credentials(&self, http: &HttpRequest<'_>) -> Taken<'_> {
+        let mut taken = Taken::default();
+        let evidence = http.evidence();
+        if self.cookies.iter().any(|name| evidence.has_cookie(name)) {
+            match evidence.cookies_without(&self.cookies) {
+                Some(left) => taken.cookies = Some(left),
+                None => taken.removed.push("cookie"),
+            }
+        }
+        let there = |name: &&String| evidence.has_parameter(name);
+        taken.parameters = self.parameters.iter().filter(there).map(String::as_str).collect();
+        taken
     }
 
     pub(super) fn removed(&self, user: bool, peer: bool) -> &[u8] {

@@ -16,11 +16,16 @@ pub const RECORD_FIELDS: &[&str] = &[
     "decision",
     "code",
     "reason",
+    "hint",
+    "credential.provider",
     "rule.name",
     "peer.id",
+    "peer.via",
     "user.provider",
     "user.id",
     "token.id",
+    "client.provider",
+    "client.id",
     "request.id",
     "request.method",
     "request.host",
@@ -59,6 +64,12 @@ impl<'j> Record<'j> {
                 out.extend_from_slice(denial.code().as_bytes());
                 out.push(b'"');
                 text(out, "reason", denial.reason());
+                if let Some(hint) = denial.hint() {
+                    text(out, "hint", hint);
+                }
+                if let Some(provider) = denial.provider() {
+                    text(out, "credential.provider", provider);
+                }
             }
         }
         if let Some(rule) = judged.verdict.rule() {
@@ -79,12 +90,19 @@ impl<'j> Record<'j> {
         if let Some(peer) = principals.peer() {
             text(out, "peer.id", peer.id().as_str());
         }
+        if let Some(proxy) = principals.via() {
+            text(out, "peer.via", proxy.id().as_str());
+        }
         if let Some(user) = principals.user() {
             text(out, "user.provider", user.facts().provider());
             text(out, "user.id", user.facts().subject());
             if let Some(id) = user.token_id() {
                 text(out, "token.id", id);
             }
+        }
+        if let Some(client) = principals.client() {
+            text(out, "client.provider", client.facts().provider());
+            text(out, "client.id", client.facts().subject());
         }
     }
 

@@ -1,10 +1,11 @@
 //! One CheckRequest, read once and strictly.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::headers::{ClientKind, HeaderLines, Interesting, plain_request_id, trace_id};
 use super::path::{AmbiguousPath, Path};
-use crate::authn::{Evidence, PeerEvidence};
+use crate::authn::{Evidence, HttpEvidence, PeerEvidence};
 use crate::proto::WireError;
 use crate::proto::check::{Address, Check, Http};
 
@@ -40,6 +41,8 @@ pub struct Target<'a> {
 pub struct Request<'a> {
     /// Principal and certificate of the connection.
     pub peer: PeerEvidence<'a>,
+    /// Where the connection comes from; `None` for a unix socket.
+    pub source: Option<IpAddr>,
     /// The HTTP request; `None` for a bare connection (the network filter).
     pub http: Option<HttpRequest<'a>>,
 }
@@ -47,14 +50,14 @@ pub struct Request<'a> {
 /// The HTTP part of a [`Request`].
 #[derive(Debug)]
 pub struct HttpRequest<'a> {
-    /// A token of RFC 9110, verbatim.
+    /// A token of RFC 9110 whose letters are upper-case, verbatim.
     pub method: &'a str,
     /// Host in lower case, without port and trailing dot.
     pub host: Cow<'a, str>,
     /// Path, query and segments.
     pub path: Path<'a>,
-    /// The user's token, or what stands in its place.
-    pub token: Evidence<'a>,
+    /// The authority as it was sent.
+    pub authority: &'a str,
     /// All header lines, names in lower case.
     pub headers: HeaderLines<'a>,
 }
@@ -78,13 +81,24 @@ pub enum Malformed {
     /// The bytes are no CheckRequest.
     #[error("the CheckRequest cannot be decoded: {0}")]
     Wire(#[from] WireError),
+    /// It is compressed, which was not agreed on.
+    #[error("the CheckRequest is compressed")]
+    Compressed,
+    /// It is larger than it may be.
+    #[error("the CheckRequest is larger than extAuthz.maxRequestBytes")]
+    TooLarge,
+    /// The call holds no message, more than one, or half of one.
+    #[error("the call does not hold exactly one message")]
+    Framing,
     /// It holds no attributes.
     #[error("the CheckRequest holds no attributes")]
     NoAttributes,
-    /// The method is empty or holds a character outside RFC 9110's token.
-    #[error("the method is not a token")]
+    /// The method is empty or holds a lower-case letter or a character outside RFC 9110's token. Methods are
+    /// case-sensitive, but some applications fold them: `delete` would get past a rule for `DELETE`.
+    #[error("the method is not a token in upper case")]
     Method,
-    /// The authority is empty, has user info, a list, blanks or control characters, or a bad port.
+    /// The authority is empty, has user info, a list, blanks, control characters, an empty label, a bad port or an IP
+    /// address in an odd spelling.
     #[error("the authority is not a single host")]
     Authority,
     /// Two programs could read the path differently.
@@ -93,6 +107,9 @@ pub enum Malformed {
     /// A header name is not lower-case, or there are too many lines.
     #[error("the headers are not as Envoy sends them")]
     Headers,
+    /// A header names another method or path than the request, and some frameworks would obey it.
+    #[error("a header overrides the method or the path")]
+    Override,
     /// A pseudo header says something else than the field it was made from.
     #[error("a pseudo header contradicts its field")]
     PseudoHeader,
@@ -104,11 +121,15 @@ impl Malformed {
     pub fn code(self) -> &'static str {
         match self {
             Self::Wire(_) => "request_undecodable",
+            Self::Compressed => "request_compressed",
+            Self::TooLarge => "request_too_large",
+            Self::Framing => "request_framing",
             Self::NoAttributes => "request_empty",
             Self::Method => "request_method",
             Self::Authority => "request_authority",
             Self::Path(path) => path.code(),
             Self::Headers => "request_headers",
+            Self::Override => "request_override",
             Self::PseudoHeader => "request_pseudo_header",
         }
     }
@@ -152,18 +173,44 @@ impl<'a> Request<'a> {
             return (envelope, Err(Malformed::NoAttributes));
         }
         let peer = PeerEvidence { principal: source.principal, certificate: source.certificate };
+        let address = envelope.source_address.and_then(|text| text.parse().ok());
         let http = http.map(|http| HttpRequest::parse(http, &found)).transpose();
-        (envelope, http.map(|http| Self { peer, http }))
+        (envelope, http.map(|http| Self { peer, source: address, http }))
+    }
+}
+
+impl Request<'_> {
+    /// What it brings to prove who is calling.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            peer: self.peer,
+            source: self.source,
+            http: self.http.as_ref().map(HttpRequest::evidence),
+        }
     }
 }
 
 impl<'a> HttpRequest<'a> {
+    /// What it brings to prove who is calling.
+    #[must_use]
+    pub fn evidence(&self) -> HttpEvidence<'_> {
+        HttpEvidence {
+            method: self.method,
+            authority: self.authority,
+            path: self.path.as_str(),
+            query: self.path.query(),
+            headers: self.headers.lines(),
+        }
+    }
+
     fn parse(http: Http<'a>, found: &Interesting<'a>) -> Result<Self, Malformed> {
         let Http {
             // A stream id of Envoy, not the request id.
             id: _,
             method,
             headers,
+            header_form,
             path,
             host,
             scheme: _,
@@ -175,7 +222,7 @@ impl<'a> HttpRequest<'a> {
             body: _,
             raw_body: _,
         } = http;
-        if method.is_empty() || !method.bytes().all(is_token) {
+        if method.is_empty() || !method.bytes().all(is_method) {
             return Err(Malformed::Method);
         }
         if found.unreadable {
@@ -187,51 +234,57 @@ impl<'a> HttpRequest<'a> {
                 return Err(Malformed::PseudoHeader);
             }
         }
+        if !found.overrides.iter().all(|(what, value)| what.agrees(value, method, path)) {
+            return Err(Malformed::Override);
+        }
         Ok(Self {
             method,
             host: normalise_host(host)?,
             path: Path::parse(path)?,
-            token: found.token(),
-            headers: HeaderLines(headers),
+            authority: host,
+            headers: HeaderLines::new(headers, header_form),
         })
     }
 }
 
-/// RFC 9110, section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// RFC 9110, section 5.6.2, without lower-case letters.
+fn is_method(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Host of an authority: lower case, without port and one trailing dot.
+/// Host of an authority: lower case, without port and one trailing dot; an IPv6 address in its one short spelling.
 fn normalise_host(authority: &str) -> Result<Cow<'_, str>, Malformed> {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']').ok_or(Malformed::Authority)?;
-            let is_address =
-                address.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-            if !is_address || !is_port(port) {
-                return Err(Malformed::Authority);
-            }
-            address
-        }
-        None => {
-            let end = authority.find(':').unwrap_or(authority.len());
-            let (host, port) = authority.split_at(end);
-            if !is_port(port) {
-                return Err(Malformed::Authority);
-            }
-            let host = host.strip_suffix('.').unwrap_or(host);
-            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-            if host.is_empty() || !host.bytes().all(plain) {
-                return Err(Malformed::Authority);
-            }
-            host
-        }
-    };
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').ok_or(Malformed::Authority)?;
+        let address: Ipv6Addr = address.parse().map_err(|_| Malformed::Authority)?;
+        return if is_port(port) {
+            Ok(Cow::Owned(address.to_string()))
+        } else {
+            Err(Malformed::Authority)
+        };
+    }
+    let end = authority.find(':').unwrap_or(authority.len());
+    let (host, port) = authority.split_at(end);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~');
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(plain);
+    if !is_port(port) || !host.split('.').all(is_label) || is_odd_address(host) {
+        return Err(Malformed::Authority);
+    }
     if host.bytes().any(|b| b.is_ascii_uppercase()) {
         return Ok(Cow::Owned(host.to_ascii_lowercase()));
     }
     Ok(Cow::Borrowed(host))
+}
+
+/// True for `127.1`, `0x7f.1`, `2130706433` and their like, which some programs read as an IPv4 address: the last label
+/// is a number, but the whole is not four decimal numbers.
+fn is_odd_address(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_number = last.bytes().all(|b| b.is_ascii_digit())
+        || hexadecimal.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    is_number && host.parse::<Ipv4Addr>().is_err()
 }
 
 /// Empty, or a colon and a decimal port.
@@ -254,15 +307,66 @@ mod tests {
             ("orders.shop", "orders.shop"),
             ("Orders.Shop.:8080", "orders.shop"),
             ("[::1]:80", "::1"),
+            ("[2001:DB8:0:0::1]", "2001:db8::1"),
             ("127.0.0.1:8080", "127.0.0.1"),
+            ("127.0.0.1.", "127.0.0.1"),
+            ("1.2.3.example", "1.2.3.example"),
+            ("my_service.ns-2", "my_service.ns-2"),
         ] {
             assert_eq!(normalise_host(authority).unwrap(), host);
         }
         for bad in [
-            "", "a,b", "u@h", "h:", "h:x", "h:99999", "h h", "[::1", "h:80:80", "h/..", "h\u{e9}",
+            "",
+            "a,b",
+            "u@h",
+            "h:",
+            "h:x",
+            "h:99999",
+            "h h",
+            "[::1",
+            "h:80:80",
+            "h/..",
+            "h\u{e9}",
             ".",
+            "h..",
+            "a..b",
+            ".h",
+            "..",
+            "[]",
+            "[]:80",
+            "[1]",
+            "[.]",
+            "[1.2.3.4]",
+            "[::1%25eth0]",
+            "[::1].",
+            "127.1",
+            "0x7f.1",
+            "0x7F000001",
+            "1.2.3.4.5",
+            "2130706433",
+            "0177.0.0.1",
+            "127.0.0.01",
+            "256.1.1.1",
+            "a.0x",
+            "a.1",
         ] {
             assert_eq!(normalise_host(bad), Err(Malformed::Authority), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_method_is_written_in_upper_case() {
+        let read = |method| {
+            let http = Http { method, host: "h", path: "/", ..Http::default() };
+            HttpRequest::parse(http, &Interesting::default()).map(|request| request.method)
+        };
+        for method in ["GET", "DELETE", "M-SEARCH", "VERSION-CONTROL", "X_1"] {
+            assert_eq!(read(method).unwrap(), method);
+        }
+        for method in
+            ["", "get", "Get", "gET", "deLETE", "M-search", "GET ", "GET,POST", "G\u{c9}T"]
+        {
+            assert_eq!(read(method).unwrap_err(), Malformed::Method, "{method}");
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
+use super::challenge::Challenge;
 use super::gate::Judged;
 use super::headers::ClientKind;
-use super::verdict::{Challenge, Denial, Permit, Verdict};
+use super::verdict::{Denial, Permit, Verdict};
 use crate::proto::answer::{self, HeaderText, MetadataField, Mutations, RefusalStatus};
 
 /// Encodes the answer for Envoy.
@@ -18,12 +19,20 @@ pub(super) fn answer(judged: &Judged<'_, '_>) -> Bytes {
 fn allow(judged: &Judged<'_, '_>, permit: &Permit<'_>) -> Bytes {
     let presentation = judged.snapshot.presentation();
     let (user, peer) = identities(judged);
-    let mut set = Vec::with_capacity(2);
+    let mut set = Vec::with_capacity(3);
     if let Some(user) = user {
         set.push((presentation.user_header.as_str(), HeaderText::encode(user)));
     }
     if let Some(peer) = peer {
         set.push((presentation.peer_header.as_str(), HeaderText::encode(peer)));
+    }
+    let http = judged.request.as_ref().and_then(|request| request.http.as_ref());
+    let mut taken = http.map(|http| presentation.without_credentials(http)).unwrap_or_default();
+    match taken.cookies.as_deref().map(HeaderText::verbatim) {
+        Some(Some(left)) => set.push(("cookie", left)),
+        // What holds control characters cannot be put back: rather no cookie than a credential.
+        Some(None) => taken.removed.push("cookie"),
+        None => {}
     }
     let removed = presentation.removed(user.is_some(), peer.is_some());
     let metadata = [
@@ -34,7 +43,13 @@ fn allow(judged: &Judged<'_, '_>, permit: &Permit<'_>) -> Bytes {
         ("revision", judged.snapshot.revision()),
         ("request_id", judged.request_id.as_str()),
     ];
-    answer::allow(&Mutations { set, removed }, &metadata)
+    let mutations = Mutations {
+        set,
+        removed,
+        removed_too: taken.removed,
+        removed_parameters: taken.parameters,
+    };
+    answer::allow(&mutations, &metadata)
 }
 
 fn deny(judged: &Judged<'_, '_>, denial: &Denial<'_>) -> Bytes {
@@ -55,15 +70,16 @@ fn deny(judged: &Judged<'_, '_>, denial: &Denial<'_>) -> Bytes {
         ("x-request-id", HeaderText::encode(request_id)),
         ("cache-control", HeaderText::encode("no-store")),
     ];
-    match denial.challenge() {
-        Challenge::None => {}
-        Challenge::Missing => {
-            headers.push(("www-authenticate", HeaderText::encode("Bearer realm=\"hopgate\"")));
-        }
-        Challenge::Invalid => headers.push((
-            "www-authenticate",
-            HeaderText::encode("Bearer realm=\"hopgate\", error=\"invalid_token\""),
-        )),
+    let challenge = judged.snapshot.challenges().value(denial.challenge());
+    if let Some(challenge) = &challenge {
+        headers.push(("www-authenticate", HeaderText::encode(challenge)));
+    }
+    if let Challenge::Nonce(nonce) = denial.challenge() {
+        headers.push(("dpop-nonce", HeaderText::encode(nonce)));
+    }
+    let retry_after = denial.retry_seconds().map(|seconds| seconds.to_string());
+    if let Some(seconds) = &retry_after {
+        headers.push(("retry-after", HeaderText::encode(seconds)));
     }
     let body = match judged.envelope.client {
         ClientKind::Grpc => {
@@ -98,6 +114,9 @@ fn public_text(status: RefusalStatus) -> (&'static str, &'static str) {
         RefusalStatus::BadRequest => ("bad_request", "The request cannot be accepted as it is."),
         RefusalStatus::Unauthorized => ("unauthenticated", "A valid credential is required."),
         RefusalStatus::Forbidden => ("forbidden", "This request is not allowed."),
+        RefusalStatus::TooManyRequests => {
+            ("too_many_requests", "Too many bad credentials. Try again later.")
+        }
         RefusalStatus::Internal => ("internal", "The request could not be checked."),
         RefusalStatus::Unavailable => {
             ("unavailable", "The request cannot be checked right now. Try again later.")

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::challenge::Challenges;
 use super::presentation::Presentation;
 use crate::authn::Providers;
 use crate::policy::PolicySet;
@@ -13,14 +14,16 @@ pub struct Snapshot {
     policies: Arc<PolicySet>,
     providers: Providers,
     presentation: Presentation,
+    challenges: Challenges,
 }
 
 impl Snapshot {
     /// Joins what was compiled. `revision` names it in answers, records and metrics.
     #[must_use]
     pub fn new(revision: String, policies: Arc<PolicySet>, providers: Providers) -> Self {
-        let presentation = Presentation::new(policies.presentation());
-        Self { revision, policies, providers, presentation }
+        let presentation = Presentation::new(policies.presentation(), providers.credential_names());
+        let challenges = Challenges::new(&providers.schemes());
+        Self { revision, policies, providers, presentation, challenges }
     }
 
     /// The name of this snapshot.
@@ -39,6 +42,10 @@ impl Snapshot {
     #[must_use]
     pub fn providers(&self) -> &Providers {
         &self.providers
+    }
+
+    pub(super) fn challenges(&self) -> &Challenges {
+        &self.challenges
     }
 
     pub(super) fn presentation(&self) -> &Presentation {

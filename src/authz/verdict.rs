@@ -1,7 +1,9 @@
 //! The outcome of one Check. Only the gate makes one.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use super::challenge::Challenge;
 use crate::policy::RuleName;
 use crate::proto::answer::RefusalStatus;
 
@@ -28,17 +30,12 @@ pub struct Denial<'s> {
     challenge: Challenge,
     rule: Option<&'s RuleName>,
     reason: Cow<'static, str>,
-}
-
-/// The `WWW-Authenticate` challenge of a refusal (RFC 6750, section 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Challenge {
-    /// None is due.
-    None,
-    /// A token is missing: realm only.
-    Missing,
-    /// A token was sent and is no good: `error="invalid_token"`.
-    Invalid,
+    /// Under whose rules a credential was refused.
+    provider: Option<Box<str>>,
+    /// What to do about it.
+    hint: Option<&'static str>,
+    /// When it makes sense to try again.
+    retry_after: Option<Duration>,
 }
 
 impl<'s> Permit<'s> {
@@ -61,7 +58,16 @@ impl<'s> Denial<'s> {
         code: &'static str,
         reason: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { code, status, challenge: Challenge::None, rule: None, reason: reason.into() }
+        Self {
+            code,
+            status,
+            challenge: Challenge::None,
+            rule: None,
+            reason: reason.into(),
+            provider: None,
+            hint: None,
+            retry_after: None,
+        }
     }
 
     pub(super) fn by(mut self, rule: &'s RuleName) -> Self {
@@ -71,6 +77,17 @@ impl<'s> Denial<'s> {
 
     pub(super) fn challenge_with(mut self, challenge: Challenge) -> Self {
         self.challenge = challenge;
+        self
+    }
+
+    /// A credential was refused under the rules of this provider, which is not to say that it is from it.
+    pub(super) fn under(mut self, provider: Option<&str>) -> Self {
+        self.provider = provider.map(Into::into);
+        self
+    }
+
+    pub(super) fn hint_at(mut self, hint: Option<&'static str>) -> Self {
+        self.hint = hint;
         self
     }
 
@@ -92,14 +109,37 @@ impl<'s> Denial<'s> {
         self.rule
     }
 
+    /// The provider under whose rules a credential was refused, where it was one. It is not proven to be from it.
+    #[must_use]
+    pub fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
+    }
+
+    /// What the operator could do about it, where there is a next step.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.hint
+    }
+
     /// What the client is told.
     #[must_use]
     pub fn status(&self) -> RefusalStatus {
         self.status
     }
 
-    pub(super) fn challenge(&self) -> Challenge {
-        self.challenge
+    pub(super) fn challenge(&self) -> &Challenge {
+        &self.challenge
+    }
+
+    pub(super) fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
+    /// Whole seconds until it makes sense to try again, rounded up.
+    pub(super) fn retry_seconds(&self) -> Option<u64> {
+        let pause = self.retry_after?;
+        Some(pause.as_secs().saturating_add(u64::from(pause.subsec_nanos() > 0)).max(1))
     }
 }
 

@@ -84,6 +84,8 @@ inbound: [{ name: http, listen: '127.0.0.1:21001', app: '127.0.0.1:31001' }]
                 identity: crate::identity::SpiffeId::parse("spiffe://demo.mesh/ns/shop/sa/orders")?,
                 sds: "unix:/run/sds.sock".parse()?,
                 authz: "unix:/run/authz.sock".parse()?,
+                tokens: None,
+                forwarded: mesh::ForwardedCertificates::Replaced,
             };
             Ok((serde_saphyr::from_str(section)?, sidecar))
         };

@@ -6,13 +6,15 @@
 mod completions;
 mod control;
 mod demo;
+mod environment;
 mod envoy;
 mod sidecar;
+mod token;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// A gate at every hop: who calls, for whom, and whether the policy of this service allows it.
 #[derive(Debug, Parser)]
@@ -51,6 +53,8 @@ enum Command {
     Envoy(envoy::EnvoyArgs),
     /// Watch the whole thing work on this machine: three services, a gate at every hop, a tour of requests
     Demo(demo::DemoArgs),
+    /// Look at a token, make one for tests, make an API key
+    Token(token::TokenArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -58,6 +62,8 @@ enum Command {
 /// Parses the arguments, runs, and says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
+    // First: a variable with a mistake in its name is often why an argument is missing.
+    warn_of_variables();
     let cli = Cli::parse();
     // One provider of cryptography for the whole process; a second installation cannot happen before this one.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
@@ -67,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Envoy(args) => envoy::run(&args, load_for_envoy, &mut std::io::stdout().lock())
             .map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(args, &cli.log),
+        Command::Token(args) => token::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     outcome.unwrap_or_else(|error| {
@@ -88,6 +95,14 @@ fn load_for_envoy(
         );
     };
     Ok((envoy, sidecar))
+}
+
+fn warn_of_variables() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for line in environment::unknown(&Cli::command(), names) {
+        // Without stderr there is nobody left to tell.
+        drop(writeln!(std::io::stderr(), "warning: {line}"));
+    }
 }
 
 /// An error with its causes, for a person.

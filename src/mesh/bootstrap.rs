@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::identity::SpiffeId;
 
-use super::cluster::{AUTHZ_CLUSTER, SDS_CLUSTER, blackhole, sidecar};
+use super::cluster::{AUTHZ_CLUSTER, SDS_CLUSTER, TOKENS_CLUSTER, blackhole, sidecar};
 use super::model::{Edge, Inbound, Mesh, Outbound};
 
 /// The most connections that one Envoy takes. Without a bound Envoy warns, and ends when descriptors run out.
@@ -15,6 +15,7 @@ const MAX_CONNECTIONS: u32 = 50_000;
 pub fn bootstrap(mesh: &Mesh) -> Value {
     let mut clusters =
         vec![sidecar(SDS_CLUSTER, &mesh.sidecar.sds), sidecar(AUTHZ_CLUSTER, &mesh.sidecar.authz)];
+    clusters.extend(mesh.sidecar.tokens.iter().map(|door| sidecar(TOKENS_CLUSTER, door)));
     clusters.extend(mesh.inbound.iter().map(Inbound::cluster));
     clusters.extend(mesh.edge.iter().map(Edge::cluster));
     clusters.extend(mesh.outbound.iter().map(Outbound::cluster));

@@ -11,6 +11,8 @@ use super::tls;
 pub(super) const SDS_CLUSTER: &str = "sidecar-sds";
 /// The gate of the sidecar.
 pub(super) const AUTHZ_CLUSTER: &str = "sidecar-authz";
+/// The tokens of the application's own calls.
+pub(super) const TOKENS_CLUSTER: &str = "sidecar-tokens";
 /// A cluster without endpoints: what is sent there is refused.
 pub(super) const BLACKHOLE: &str = "blackhole";
 

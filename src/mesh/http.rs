@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::address::set;
-use super::cluster::AUTHZ_CLUSTER;
+use super::cluster::{AUTHZ_CLUSTER, TOKENS_CLUSTER};
+use super::model::ForwardedCertificates;
 
 const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -14,7 +15,7 @@ const MANAGER: &str =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
     /// Other workloads, by certificate.
-    Mesh,
+    Mesh(ForwardedCertificates),
     /// Anybody.
     Edge,
 }
@@ -44,7 +45,7 @@ pub(super) fn guarded(
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
         "upgrade_configs": [{ "upgrade_type": "websocket" }],
-        "http_filters": [ext_authz(authz_timeout), router()],
+        "http_filters": [ext_authz(AUTHZ_CLUSTER, authz_timeout), router()],
         "route_config": {
             "name": cluster,
             "virtual_hosts": [{
@@ -55,10 +56,17 @@ pub(super) fn guarded(
         },
     });
     match door {
-        Door::Mesh => {
-            // One element that Envoy itself wrote. Appending would leave a forged one in front.
-            set(&mut manager, "forward_client_cert_details", json!("SANITIZE_SET"));
-            set(&mut manager, "set_current_client_cert_details", json!({ "uri": true }));
+        Door::Mesh(forwarded) => {
+            match forwarded {
+                // One element that Envoy itself wrote. Appending would leave a forged one in front.
+                ForwardedCertificates::Replaced => {
+                    set(&mut manager, "forward_client_cert_details", json!("SANITIZE_SET"));
+                    set(&mut manager, "set_current_client_cert_details", json!({ "uri": true }));
+                }
+                ForwardedCertificates::Passed => {
+                    set(&mut manager, "forward_client_cert_details", json!("FORWARD_ONLY"));
+                }
+            }
             // The caller's gate set both already.
             set(&mut manager, "skip_xff_append", json!(true));
             set(&mut manager, "preserve_external_request_id", json!(true));
@@ -73,8 +81,15 @@ pub(super) fn guarded(
     filter(manager, access_log)
 }
 
-/// A connection manager for the application's own calls.
-pub(super) fn outbound(cluster: &str, access_log: Option<&Value>) -> Value {
+/// A connection manager for the application's own calls. With `tokens`, which is how long to wait for it, the sidecar is
+/// asked which token a call gets.
+pub(super) fn outbound(
+    cluster: &str,
+    access_log: Option<&Value>,
+    tokens: Option<Duration>,
+) -> Value {
+    let tokens = tokens.map(|timeout| ext_authz(TOKENS_CLUSTER, timeout));
+    let filters: Vec<Value> = tokens.into_iter().chain([router()]).collect();
     let manager = json!({
         "@type": format!("type.googleapis.com/{MANAGER}"),
         "stat_prefix": cluster,
@@ -84,7 +99,7 @@ pub(super) fn outbound(cluster: &str, access_log: Option<&Value>) -> Value {
         "preserve_external_request_id": true,
         "server_header_transformation": "PASS_THROUGH",
         "upgrade_configs": [{ "upgrade_type": "websocket" }],
-        "http_filters": [router()],
+        "http_filters": filters,
         "route_config": {
             "name": cluster,
             "virtual_hosts": [{
@@ -110,20 +125,20 @@ pub(super) fn outbound(cluster: &str, access_log: Option<&Value>) -> Value {
 }
 
 /// The gRPC service that both kinds of filter ask.
-pub(super) fn gate(timeout: Duration) -> Value {
+pub(super) fn gate(cluster: &str, timeout: Duration) -> Value {
     json!({
-        "envoy_grpc": { "cluster_name": AUTHZ_CLUSTER },
+        "envoy_grpc": { "cluster_name": cluster },
         "timeout": format!("{}s", timeout.as_secs_f64()),
     })
 }
 
-fn ext_authz(timeout: Duration) -> Value {
+fn ext_authz(cluster: &str, timeout: Duration) -> Value {
     json!({
         "name": "envoy.filters.http.ext_authz",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
             "transport_api_version": "V3",
-            "grpc_service": gate(timeout),
+            "grpc_service": gate(cluster, timeout),
             // Written though it is the default: a gate that is down refuses.
             "failure_mode_allow": false,
             // So that nobody takes an outage for a denial.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::address::{set, socket_address};
-use super::cluster::BLACKHOLE;
+use super::cluster::{AUTHZ_CLUSTER, BLACKHOLE};
 use super::config::Protocol;
 use super::http::{Door, gate, guarded, outbound};
 use super::model::{Edge, Inbound, Mesh, Outbound};
@@ -28,7 +28,10 @@ impl Mesh {
         let cluster = inbound.cluster_name();
         let log = self.access_log(&cluster);
         let filters = match inbound.protocol {
-            Protocol::Http => vec![guarded(Door::Mesh, &cluster, log.as_ref(), self.authz_timeout)],
+            Protocol::Http => {
+                let door = Door::Mesh(self.sidecar.forwarded);
+                vec![guarded(door, &cluster, log.as_ref(), self.authz_timeout)]
+            }
             Protocol::Tcp => {
                 let mut proxy = tcp_proxy(&cluster, log.as_ref());
                 // The gate is asked at the client's first byte. By default the application would be connected
@@ -85,7 +88,10 @@ impl Mesh {
         let cluster = out.cluster_name();
         let log = self.access_log(&cluster);
         let filter = match out.protocol {
-            Protocol::Http => outbound(&cluster, log.as_ref()),
+            Protocol::Http => {
+                let tokens = self.sidecar.tokens.as_ref().map(|_| self.authz_timeout);
+                outbound(&cluster, log.as_ref(), tokens)
+            }
             Protocol::Tcp => tcp_filter(&tcp_proxy(&cluster, log.as_ref())),
         };
         json!({
@@ -126,7 +132,7 @@ fn network_ext_authz(stat_prefix: &str, timeout: Duration) -> Value {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz",
             "stat_prefix": stat_prefix,
             "transport_api_version": "V3",
-            "grpc_service": gate(timeout),
+            "grpc_service": gate(AUTHZ_CLUSTER, timeout),
             "failure_mode_allow": false,
             "include_peer_certificate": true,
             "include_tls_session": true,

@@ -23,7 +23,9 @@ mod tls;
 pub use address::{Endpoint, InvalidEndpoint, InvalidUpstream, Upstream};
 pub use bootstrap::{bootstrap, to_yaml};
 pub use config::{Config, EdgeConfig, InboundConfig, InvalidName, Name, OutboundConfig, Protocol};
-pub use model::{Edge, Fault, Inbound, InvalidMesh, Mesh, Outbound, PeerIds, Sidecar};
+pub use model::{
+    Edge, Fault, ForwardedCertificates, Inbound, InvalidMesh, Mesh, Outbound, PeerIds, Sidecar,
+};
 pub use tls::{OWN_CERTIFICATE, ROOTS};
 
 #[cfg(test)]

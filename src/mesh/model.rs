@@ -25,6 +25,19 @@ pub struct Sidecar {
     pub sds: Endpoint,
     /// The gate. Tokens travel here: only this machine may reach it.
     pub authz: Endpoint,
+    /// The door that gives the application's own calls their tokens, where there is one. Only this machine may reach it.
+    pub tokens: Option<Endpoint>,
+    /// What becomes of `x-forwarded-client-cert` that a peer sends.
+    pub forwarded: ForwardedCertificates,
+}
+
+/// What becomes of `x-forwarded-client-cert` that a peer sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedCertificates {
+    /// Envoy writes the peer's own in its place.
+    Replaced,
+    /// The gate reads it, believes it from named proxies only, and keeps it from the application.
+    Passed,
 }
 
 /// All that one workload's Envoy does. Exists only if it can be turned into a safe configuration.
@@ -155,9 +168,9 @@ impl Mesh {
     pub fn new(config: Config, sidecar: Sidecar) -> Result<Self, InvalidMesh> {
         let Config { admin, inbound, edge, outbound, access_log, authz_timeout } = config;
         let mut faults = Faults::default();
-        for (field, endpoint) in
-            [("admin", &admin), ("sds", &sidecar.sds), ("extAuthz", &sidecar.authz)]
-        {
+        let endpoints = [("admin", &admin), ("sds", &sidecar.sds), ("extAuthz", &sidecar.authz)];
+        let tokens = sidecar.tokens.iter().map(|endpoint| ("outbound", endpoint));
+        for (field, endpoint) in endpoints.into_iter().chain(tokens) {
             faults.check_endpoint(field, endpoint);
         }
         if let Some(path) = access_log.as_ref().filter(|path| path.to_str().is_none()) {

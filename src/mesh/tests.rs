@@ -17,6 +17,8 @@ fn sidecar() -> Sidecar {
         identity: SpiffeId::parse("spiffe://demo.mesh/ns/shop/sa/orders").unwrap(),
         sds: "unix:/run/sds.sock".parse().unwrap(),
         authz: "unix:/run/authz.sock".parse().unwrap(),
+        tokens: None,
+        forwarded: ForwardedCertificates::Replaced,
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::condition::Condition;
+use super::facts::Confirmation;
 use super::field::FieldPath;
 use super::presentation::PresentationChoice;
 use super::problem::{Origin, Problem};
-use super::raw::{RawAccessPolicy, RawMatch, RawRequest, RawRule, RawSelector, RawUsers};
-use super::resource::{Checked, Context, Metadata, check_list, check_text};
+use super::raw::{RawAccessPolicy, RawMatch, RawRequest, RawRule, RawSelector};
+use super::resource::{Checked, Context, Metadata, check_list};
 use super::template::PathTemplate;
 use crate::identity::SpiffeId;
 
@@ -46,6 +47,8 @@ pub struct Rule {
     pub peers: Option<Vec<PeerPattern>>,
     /// There must be a verified user, and it must be all of this.
     pub users: Option<Users>,
+    /// The program that calls for the user must have proven itself too, and it must be all of this.
+    pub clients: Option<Users>,
     /// The request must be one of these. A TCP connection is none: such a rule, `deny` included, never matches it.
     pub requests: Option<Vec<RequestPattern>>,
     /// This must be true.
@@ -84,12 +87,18 @@ pub enum PeerPattern {
 pub struct Users {
     /// Names of identity providers.
     pub providers: Option<Vec<String>>,
+    /// Subjects.
+    pub subjects: Option<Vec<String>>,
     /// Roles.
     pub roles: Option<Vec<String>>,
+    /// Groups. Where the provider does not say which, the rule cannot be decided.
+    pub groups: Option<Vec<String>>,
     /// Scopes.
     pub scopes: Option<Vec<String>>,
     /// Claims by their top-level name. A claim that is a list matches if a member does.
     pub claims: Vec<(String, Vec<ClaimValue>)>,
+    /// The credential is bound to a key in one of these ways, and its holder proved it.
+    pub bound_by: Option<Vec<Confirmation>>,
 }
 
 /// What a claim is compared with.
@@ -189,8 +198,12 @@ impl Rule {
             }
             (None, None) => return Err(Problem::new(at.clone(), "needs `allow` or `deny`")),
         };
-        let RawMatch { peers, users, requests, when } = matcher;
-        let restricts = peers.is_some() || users.is_some() || requests.is_some() || when.is_some();
+        let RawMatch { peers, users, clients, requests, when } = matcher;
+        let restricts = peers.is_some()
+            || users.is_some()
+            || clients.is_some()
+            || requests.is_some()
+            || when.is_some();
         if effect == Effect::Allow && !restricts {
             return Err(Problem::new(at, "would allow everybody everything").hint(
                 "say whom or what: `peers: [\"*\"]` is any workload of the mesh, `users: {}` any verified user, \
@@ -205,6 +218,7 @@ impl Rule {
             effect,
             peers: peers.map(|raw| check_peers(raw, &at.field("peers"))).transpose()?,
             users: users.map(|raw| Users::check(raw, &at.field("users"))).transpose()?,
+            clients: clients.map(|raw| Users::check(raw, &at.field("clients"))).transpose()?,
             requests,
             when,
             origin,
@@ -271,48 +285,6 @@ fn check_peer(text: &str, at: FieldPath) -> Checked<PeerPattern> {
         Err(error) => Err(Problem::new(at, format!("`{text}` is no peer: it {error}"))
             .hint("no part of it can be a pattern")),
     }
-}
-
-impl Users {
-    fn check(raw: RawUsers, at: &FieldPath) -> Checked<Self> {
-        let RawUsers { providers, roles, scopes, claims } = raw;
-        let texts = |list: Option<Vec<String>>, field: &str| {
-            let at = at.field(field);
-            list.map(|list| {
-                check_list(list, &at)?
-                    .into_iter()
-                    .enumerate()
-                    .map(|(place, text)| check_text(text, at.item(place)))
-                    .collect::<Checked<Vec<_>>>()
-            })
-            .transpose()
-        };
-        Ok(Self {
-            providers: texts(providers, "providers")?,
-            roles: texts(roles, "roles")?,
-            scopes: texts(scopes, "scopes")?,
-            claims: match claims {
-                Some(claims) => check_claims(claims, &at.field("claims"))?,
-                None => Vec::new(),
-            },
-        })
-    }
-}
-
-fn check_claims(
-    claims: BTreeMap<String, Vec<ClaimValue>>,
-    at: &FieldPath,
-) -> Checked<Vec<(String, Vec<ClaimValue>)>> {
-    if claims.is_empty() {
-        return Err(Problem::new(at.clone(), "is empty").hint("leave the field out"));
-    }
-    claims
-        .into_iter()
-        .map(|(name, values)| {
-            let values = check_list(values, &at.field(&name))?;
-            Ok((name, values))
-        })
-        .collect()
 }
 
 fn check_requests(raw: Vec<RawRequest>, at: &FieldPath) -> Checked<Vec<RequestPattern>> {

@@ -30,14 +30,21 @@ pub enum UndecidableReason {
     /// It asks for the user, and there is none.
     #[error("the condition asks for the user, and there is none")]
     NoUser,
+    /// It asks for the client, and there is none.
+    #[error("the condition asks for the client, and there is none")]
+    NoClient,
+    /// It asks for groups, and the provider does not say in which the user is.
+    #[error("the rule asks for groups, and the provider does not say in which groups the user is")]
+    GroupsUnknown,
     /// It asks for the request, and this is a connection.
     #[error("the condition asks for the request, and this is a connection")]
     NoRequest,
     /// It asks for a claim, field or header that is not there.
     #[error("the condition asks for {0:?}, which is not there")]
     Missing(String),
-    /// It asks for a header that is there several times.
-    #[error("the condition asks for the header {0:?}, which is there several times")]
+    /// It asks for a header that is there several times, in another spelling, or as a value that may be joined from
+    /// several lines.
+    #[error("the condition asks for the header {0:?}, which may be there several times")]
     HeaderRepeated(String),
     /// It asks for a header that is not UTF-8.
     #[error("the condition asks for the header {0:?}, which is no text")]
@@ -62,11 +69,13 @@ pub enum Fate {
     OtherUser(Mismatch),
     /// Its condition is false.
     ConditionFalse,
-    /// Its condition has no answer.
+    /// The program that calls for the user lacks what it asks for.
+    OtherClient(Mismatch),
+    /// It has no answer.
     Undecidable(UndecidableReason),
 }
 
-/// What a user lacks.
+/// What a user or client lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mismatch {
     /// There is no verified user.
@@ -79,6 +88,21 @@ pub enum Mismatch {
     Scope,
     /// No such claim, or another value.
     Claim,
+    /// Another subject.
+    Subject,
+    /// In no such group.
+    Group,
+    /// The credential is not bound to a key in such a way.
+    NotBound,
+}
+
+/// Why a user or client does not count, or cannot be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unmet {
+    /// It lacks something.
+    Lacks(Mismatch),
+    /// Its provider does not say in which groups it is.
+    GroupsUnknown,
 }
 
 /// Watches one decision. It cannot change it.
@@ -176,7 +200,10 @@ impl Found {
                     self.undecidable = Some((place, reason));
                 }
             }
-            (Fate::OtherUser(_) | Fate::ConditionFalse, Effect::Allow | Effect::Deny) => {}
+            (
+                Fate::OtherUser(_) | Fate::OtherClient(_) | Fate::ConditionFalse,
+                Effect::Allow | Effect::Deny,
+            ) => {}
         }
     }
 
@@ -202,13 +229,16 @@ fn keep_first(first: &mut Option<usize>, place: usize) {
 
 /// Path, method and peer matched by the way the index found the entry; the rest is checked in full here.
 fn fate(set: &PolicySet, rule: &Compiled, entry: &Entry, facts: &Facts<'_>) -> Fate {
-    if let Some(users) = &rule.users {
-        let checked = match facts.user {
-            Some(user) => users.check_user(user),
-            None => Err(Mismatch::NoUser),
-        };
-        if let Err(mismatch) = checked {
-            return Fate::OtherUser(mismatch);
+    let lacks: [fn(Mismatch) -> Fate; 2] = [Fate::OtherUser, Fate::OtherClient];
+    let asked = [(&rule.users, facts.user), (&rule.clients, facts.client)];
+    for ((asked, held), lacks) in asked.into_iter().zip(lacks) {
+        let Some(asked) = asked else { continue };
+        match held.map_or(Err(Unmet::Lacks(Mismatch::NoUser)), |held| asked.check_user(held)) {
+            Ok(()) => {}
+            Err(Unmet::Lacks(mismatch)) => return lacks(mismatch),
+            Err(Unmet::GroupsUnknown) => {
+                return Fate::Undecidable(UndecidableReason::GroupsUnknown);
+            }
         }
     }
     let Some(when) = &rule.when else { return Fate::Matched };

@@ -17,22 +17,61 @@ pub struct Facts<'a> {
     pub peer: Option<&'a SpiffeId>,
     /// Whoever the verified token speaks for.
     pub user: Option<&'a UserFacts>,
+    /// The program that calls for the user, where it proved itself by a credential of its own.
+    pub client: Option<&'a UserFacts>,
     /// The HTTP request; `None` for a TCP connection.
     pub request: Option<RequestFacts<'a>>,
     /// The time of the decision.
     pub now: SystemTime,
 }
 
-/// A verified user: subject, roles and scopes as the provider's claim mapping found them, and all claims.
+/// A verified user or client, as the provider's claim mapping found it.
 #[derive(Debug)]
 pub struct UserFacts {
-    provider: String,
-    subject: String,
-    roles: Vec<String>,
-    scopes: Vec<String>,
-    claims: Map<String, Value>,
+    parts: UserParts,
     /// Converted at the first condition that asks, then kept as long as the verified token is.
     cel: OnceLock<UserForCel>,
+}
+
+/// What verification found of a user. Only what was proven may be put in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserParts {
+    /// The name of the identity provider.
+    pub provider: String,
+    /// Whom the credential speaks for: `sub`, unless the provider's mapping says otherwise.
+    pub subject: String,
+    /// The roles, by the names they have in policies.
+    pub roles: Vec<String>,
+    /// The scopes.
+    pub scopes: Vec<String>,
+    /// The groups.
+    pub groups: Groups,
+    /// The tenant or organization.
+    pub tenant: Option<String>,
+    /// The mail address.
+    pub email: Option<String>,
+    /// How the credential is bound to a key of its holder.
+    pub confirmation: Option<Confirmation>,
+    /// All claims.
+    pub claims: Map<String, Value>,
+}
+
+/// The groups of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    /// These and no others.
+    Known(Vec<String>),
+    /// The provider did not say: the user may be in any. No rule that asks for groups can be decided.
+    Unknown,
+}
+
+/// The proof by which the holder of a credential showed that it is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    /// RFC 9449.
+    Dpop,
+    /// RFC 8705, section 3.
+    Certificate,
 }
 
 /// The parts of a user as the CEL interpreter wants them.
@@ -41,6 +80,8 @@ pub(super) struct UserForCel {
     pub(super) claims: CelMap<'static>,
     pub(super) roles: cel::common::types::CelList<'static>,
     pub(super) scopes: cel::common::types::CelList<'static>,
+    /// Nothing where they are not known.
+    pub(super) groups: Option<cel::common::types::CelList<'static>>,
 }
 
 /// One HTTP request, normalised by the caller.
@@ -50,7 +91,7 @@ pub struct RequestFacts<'a> {
     pub method: &'a str,
     /// The authority the request names.
     pub host: &'a str,
-    /// The normalised path without query.
+    /// The decoded path without query: the segments, joined.
     pub path: &'a str,
     /// The decoded segments: `/a/` is `["a", ""]`, `/` is `[""]`.
     pub segments: &'a [Cow<'a, str>],
@@ -73,51 +114,87 @@ pub enum HeaderValue<'a> {
     Absent,
     /// Exactly one.
     One(&'a [u8]),
-    /// Several: which of them counts is not for us to guess.
+    /// Several, or something that may be several: which of them counts is not for us to guess.
     Many,
 }
 
-impl UserFacts {
-    /// The facts of a verified user. Only what verification found may be passed.
+impl UserParts {
+    /// Somebody of whom nothing else is known.
     #[must_use]
-    pub fn new(
-        provider: String,
-        subject: String,
-        roles: Vec<String>,
-        scopes: Vec<String>,
-        claims: Map<String, Value>,
-    ) -> Self {
-        Self { provider, subject, roles, scopes, claims, cel: OnceLock::new() }
+    pub fn of(provider: &str, subject: &str) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            subject: subject.to_owned(),
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            groups: Groups::Known(Vec::new()),
+            tenant: None,
+            email: None,
+            confirmation: None,
+            claims: Map::new(),
+        }
+    }
+}
+
+impl UserFacts {
+    /// The facts of a verified user.
+    #[must_use]
+    pub fn new(parts: UserParts) -> Self {
+        Self { parts, cel: OnceLock::new() }
     }
 
     /// The name of the identity provider.
     #[must_use]
     pub fn provider(&self) -> &str {
-        &self.provider
+        &self.parts.provider
     }
 
-    /// The `sub` claim.
+    /// Whom the credential speaks for.
     #[must_use]
     pub fn subject(&self) -> &str {
-        &self.subject
+        &self.parts.subject
     }
 
     /// The roles that the claim mapping found.
     #[must_use]
     pub fn roles(&self) -> &[String] {
-        &self.roles
+        &self.parts.roles
     }
 
     /// The scopes that the claim mapping found.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
-        &self.scopes
+        &self.parts.scopes
+    }
+
+    /// The groups that the claim mapping found.
+    #[must_use]
+    pub fn groups(&self) -> &Groups {
+        &self.parts.groups
+    }
+
+    /// The tenant or organization.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.parts.tenant.as_deref()
+    }
+
+    /// The mail address.
+    #[must_use]
+    pub fn email(&self) -> Option<&str> {
+        self.parts.email.as_deref()
+    }
+
+    /// How the credential is bound to a key of its holder.
+    #[must_use]
+    pub fn confirmation(&self) -> Option<Confirmation> {
+        self.parts.confirmation
     }
 
     /// All claims of the token.
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
-        &self.claims
+        &self.parts.claims
     }
 
     pub(super) fn for_cel(&self) -> &UserForCel {

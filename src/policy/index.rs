@@ -26,6 +26,7 @@ pub(super) struct Address<'a> {
     pub(super) template: Option<&'a PathTemplate>,
     pub(super) methods: Option<&'a [String]>,
     pub(super) peers: &'a Peers,
+    pub(super) effect: Effect,
 }
 
 /// Which peers an entry is for, with the trust domain of the workload filled in.
@@ -110,13 +111,19 @@ impl Index {
     }
 
     /// Files an entry. What it asks of users is looked at in [`Self::seal`].
+    ///
+    /// A deny is filed with and without a slash at its end, because most applications take the two for one: an allow
+    /// must not widen by that, and a deny must not be dodged by it.
     pub(super) fn file(&mut self, entry: EntryId, address: &Address<'_>) {
-        let methods = match address.template {
-            None => Some(&mut self.anywhere),
-            Some(template) => self.place(template),
+        let Some(template) = address.template else { return self.anywhere.file(entry, address) };
+        let twin = match address.effect {
+            Effect::Allow => None,
+            Effect::Deny => template.slash_twin(),
         };
-        if let Some(methods) = methods {
-            methods.file(entry, address);
+        for segments in std::iter::once(template.segments()).chain(twin.as_deref()) {
+            if let Some(methods) = self.place(segments, template.rest()) {
+                methods.file(entry, address);
+            }
         }
     }
 
@@ -141,9 +148,9 @@ impl Index {
         }
     }
 
-    fn place(&mut self, template: &PathTemplate) -> Option<&mut ByMethod> {
+    fn place(&mut self, segments: &[Segment], rest: Rest) -> Option<&mut ByMethod> {
         let mut at = 0;
-        for segment in template.segments() {
+        for segment in segments {
             let next = self.nodes.len();
             let node = self.nodes.get_mut(at)?;
             at = match segment {
@@ -157,7 +164,7 @@ impl Index {
             }
         }
         let node = self.nodes.get_mut(at)?;
-        Some(match template.rest() {
+        Some(match rest {
             Rest::Nothing => &mut node.end,
             Rest::Anything => &mut node.rest,
         })

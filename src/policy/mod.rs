@@ -40,10 +40,18 @@ pub use access::{
 };
 pub use condition::{Condition, InvalidCondition};
 pub use decide::{Decision, Fate, Mismatch, NoRecorder, Recorder, UndecidableReason};
-pub use facts::{Facts, HeaderValue, Headers, RequestFacts, UserFacts};
+pub use facts::{
+    Confirmation, Facts, Groups, HeaderValue, Headers, RequestFacts, UserFacts, UserParts,
+};
 pub use presentation::{Credentials, Presentation, PresentationChoice};
+pub(crate) use problem::did_you_mean;
 pub use problem::{InvalidResource, InvalidRule, Origin};
-pub use provider::{Algorithm, ClaimMapping, IdentityProvider, IdentityProviderSpec, Keys};
+pub use provider::{
+    AbsentType, Algorithm, ApiKeyFile, Audience, CertificateSubject, Certificates, Choose,
+    ClaimMapping, ClaimPath, ClaimRules, ClaimTest, ClientAuth, ConfirmationRules, Csrf, Demand,
+    FileRef, HeaderTypes, Http, IdentityProvider, IdentityProviderSpec, KeyLife, Keys, Nonce,
+    Online, Place, Places, Preset, PrincipalKind, Question, Quirk, Shape, TokenRules, When,
+};
 pub use resource::{API_VERSION, KINDS, Metadata, Resource, parse};
 pub use set::{PolicySet, RuleName, Workload};
 pub use template::{InvalidTemplate, PathTemplate};

@@ -12,31 +12,92 @@ const DEFAULT_PEER_HEADER: &str = "x-hopgate-peer";
 const MAX_DASHES: usize = 5;
 const MAX_NAME: usize = 64;
 
-/// Names that mean something to HTTP, to Envoy or to the application's own security.
-const TAKEN: [&str; 21] = [
-    "host",
+/// Names that mean something to HTTP, to Envoy, to proxies in front or to the application's own security.
+const TAKEN: [&str; 60] = [
+    "accept",
+    "age",
     "authorization",
-    "cookie",
-    "set-cookie",
+    "b3",
+    "baggage",
+    "cache-control",
+    "client-cert",
+    "client-cert-chain",
     "connection",
+    "cookie",
+    "date",
+    "dpop",
+    "etag",
+    "expect",
+    "fastly-client-ip",
+    "forwarded",
+    "from",
+    "host",
     "keep-alive",
-    "proxy-connection",
+    "last-event-id",
+    "location",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "prefer",
+    "priority",
     "proxy-authenticate",
     "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "referer",
+    "server",
+    "set-cookie",
+    "signature",
+    "signature-input",
     "te",
+    "trace-id",
+    "traceparent",
+    "tracestate",
     "trailer",
     "transfer-encoding",
+    "true-client-ip",
     "upgrade",
-    "expect",
-    "date",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "vary",
     "via",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-proto",
+    "warning",
+    "www-authenticate",
+    "x-amzn-trace-id",
+    "x-api-key",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-correlation-id",
+    "x-host",
+    "x-method-override",
+    "x-real-ip",
     "x-request-id",
-    "x-forwarded-client-cert",
+    "x-requested-with",
+    "x-rewrite-url",
 ];
-const TAKEN_PREFIXES: [&str; 5] = ["content-", "x-envoy-", "grpc-", "sec-", "x-forwarded-"];
+const TAKEN_PREFIXES: [&str; 21] = [
+    "accept-",
+    "access-control-",
+    "cf-",
+    "cloudfront-",
+    "content-",
+    "grpc-",
+    "if-",
+    "sec-",
+    "ssl-client-",
+    "x-b3-",
+    "x-client-cert",
+    "x-cloud-trace-",
+    "x-csrf",
+    "x-datadog-",
+    "x-envoy-",
+    "x-forwarded",
+    "x-http-method",
+    "x-original-",
+    "x-ot-span-",
+    "x-ssl-",
+    "x-xsrf",
+];
 
 /// How the verified identity is presented to the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,4 +243,62 @@ fn check_header(name: &str, at: &FieldPath) -> Checked<()> {
         return problem(format!("`{name}` has a meaning of its own; choose a name such as x-user"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_a_meaning_are_refused() {
+        for name in [
+            "host",
+            "authorization",
+            "x-forwarded-user",
+            "x-http-method",
+            "x-http-method-override",
+            "x-method-override",
+            "x-original-url",
+            "x-original-method",
+            "x-rewrite-url",
+            "x-real-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "fastly-client-ip",
+            "x-client-cert",
+            "x-ssl-client-cert",
+            "ssl-client-cert",
+            "client-cert",
+            "client-cert-chain",
+            "dpop",
+            "accept",
+            "accept-encoding",
+            "access-control-request-method",
+            "range",
+            "if-none-match",
+            "origin",
+            "referer",
+            "user-agent",
+            "cache-control",
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "b3",
+            "x-b3-traceid",
+            "x-csrf-token",
+            "x-requested-with",
+            "x-amzn-trace-id",
+            "priority",
+            "signature",
+            "signature-input",
+        ] {
+            let refused = check_header(name, &FieldPath::root()).expect_err(name).to_string();
+            assert!(refused.contains("has a meaning of its own"), "{name}: {refused}");
+        }
+        for name in ["x-user", "x-hopgate-user", "x-account-id", "remote-user", "x-webauth-user"] {
+            assert!(check_header(name, &FieldPath::root()).is_ok(), "{name}");
+        }
+    }
 }

@@ -114,7 +114,7 @@ impl Problem {
 }
 
 /// `did you mean "x"?` for the closest of what is allowed, if one is close.
-pub(super) fn did_you_mean<'a>(
+pub(crate) fn did_you_mean<'a>(
     written: &str,
     allowed: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {

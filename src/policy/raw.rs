@@ -94,6 +94,8 @@ pub(super) struct RawMatch {
     #[serde(default, deserialize_with = "present")]
     pub(super) users: Option<RawUsers>,
     #[serde(default, deserialize_with = "present")]
+    pub(super) clients: Option<RawUsers>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) requests: Option<Vec<RawRequest>>,
     #[serde(default, deserialize_with = "present")]
     pub(super) when: Option<String>,
@@ -105,11 +107,23 @@ pub(super) struct RawUsers {
     #[serde(default, deserialize_with = "present")]
     pub(super) providers: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
+    pub(super) subjects: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) roles: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) groups: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
     pub(super) scopes: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
     pub(super) claims: Option<BTreeMap<String, Vec<ClaimValue>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) bound_by: Option<Vec<RawConfirmed>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) enum RawConfirmed {
+    Dpop,
+    Certificate,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,54 +133,6 @@ pub(super) struct RawRequest {
     pub(super) methods: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
     pub(super) paths: Option<Vec<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawIdentityProvider {
-    pub(super) issuer: String,
-    pub(super) audiences: Vec<String>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) algorithms: Option<Vec<RawAlgorithm>>,
-    pub(super) keys: RawKeys,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) leeway: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) claims: Option<RawClaimMapping>,
-}
-
-/// The algorithms that can be written at all: none that is symmetric, and not `none`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) enum RawAlgorithm {
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    ES256,
-    ES384,
-    EdDSA,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawKeys {
-    #[serde(default, deserialize_with = "present")]
-    pub(super) jwks_uri: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) refresh_interval: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) inline: Option<serde_json::Value>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawClaimMapping {
-    #[serde(default, deserialize_with = "present")]
-    pub(super) roles: Option<Vec<Vec<String>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) scopes: Option<Vec<Vec<String>>>,
 }
 
 /// Text, a whole number or a boolean, told apart as YAML does: quote what only looks like a number.

@@ -3,8 +3,8 @@
 use super::access::AccessPolicy;
 use super::field::FieldPath;
 use super::problem::{InvalidResource, Origin, Problem, did_you_mean, quoted};
-use super::provider::IdentityProvider;
-use super::raw::{RawAccessPolicy, RawHead, RawIdentityProvider, RawMetadata, RawResource};
+use super::provider::{IdentityProvider, RawIdentityProvider};
+use super::raw::{RawAccessPolicy, RawHead, RawMetadata, RawResource};
 use super::yaml::{self, Document, YamlError};
 
 /// The only version there is.
@@ -14,6 +14,7 @@ pub const KINDS: [&str; 2] = ["AccessPolicy", "IdentityProvider"];
 
 /// One resource.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "read once and taken apart at once")]
 pub enum Resource {
     /// Rules of a workload.
     AccessPolicy(AccessPolicy),
@@ -80,7 +81,7 @@ fn resource(source: &str, document: &Document<'_>) -> Result<Resource, InvalidRe
             let RawResource { _api_version: _, _kind: _, metadata, spec } = raw;
             let title = title("IdentityProvider", &metadata);
             Metadata::check(metadata)
-                .and_then(|metadata| IdentityProvider::check(metadata, spec))
+                .and_then(|metadata| IdentityProvider::check(metadata, spec, source))
                 .map(Resource::IdentityProvider)
                 .map_err(|problem| invalid(title, problem))
         }
@@ -171,6 +172,12 @@ pub(super) fn check_list<T: PartialEq + std::fmt::Debug>(
         }
     }
     Ok(list)
+}
+
+/// A token of RFC 9110, section 5.6.2: what methods, header names and authentication schemes are made of.
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// Text that must say something.

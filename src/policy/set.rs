@@ -52,6 +52,7 @@ pub(super) struct Compiled {
     pub(super) name: RuleName,
     pub(super) effect: Effect,
     pub(super) users: Option<Users>,
+    pub(super) clients: Option<Users>,
     pub(super) when: Option<Condition>,
 }
 
@@ -149,34 +150,32 @@ impl PolicySet {
             name: RuleName::new(metadata, &rule.name),
             effect: rule.effect,
             users: rule.users.clone(),
+            clients: rule.clients.clone(),
             when: rule.when.clone(),
         });
         let Some(requests) = &rule.requests else {
-            self.file(place, None, None, peers);
+            let address = Address { template: None, methods: None, peers, effect: rule.effect };
+            self.file(place, &address);
             return;
         };
         for RequestPattern { methods, paths } in requests {
+            let anywhere =
+                Address { template: None, methods: methods.as_deref(), peers, effect: rule.effect };
             match paths {
-                None => self.file(place, None, methods.as_deref(), peers),
+                None => self.file(place, &anywhere),
                 Some(paths) => {
                     for path in paths {
-                        self.file(place, Some(path), methods.as_deref(), peers);
+                        self.file(place, &Address { template: Some(path), ..anywhere });
                     }
                 }
             }
         }
     }
 
-    fn file(
-        &mut self,
-        rule: usize,
-        template: Option<&PathTemplate>,
-        methods: Option<&[String]>,
-        peers: &Peers,
-    ) {
+    fn file(&mut self, rule: usize, address: &Address<'_>) {
         let entry: EntryId = self.entries.len();
-        self.index.file(entry, &Address { template, methods, peers });
-        self.entries.push(Entry { rule, template: template.cloned() });
+        self.index.file(entry, address);
+        self.entries.push(Entry { rule, template: address.template.cloned() });
     }
 
     fn seal(&mut self) {
@@ -214,8 +213,14 @@ impl<'a> SelectedPolicy<'a> {
     fn unknown_providers(&self, known: &[String]) -> Vec<InvalidRule> {
         let mut problems = Vec::new();
         for (place, rule) in self.spec.rules.iter().enumerate() {
-            let named = rule.users.as_ref().and_then(|users| users.providers.as_ref());
-            for (item, name) in named.into_iter().flatten().enumerate() {
+            let named = [("users", &rule.users), ("clients", &rule.clients)].into_iter().flat_map(
+                |(field, asked)| {
+                    let providers = asked.as_ref().and_then(|asked| asked.providers.as_ref());
+                    let names = providers.into_iter().flatten().enumerate();
+                    names.map(move |(item, name)| (field, item, name))
+                },
+            );
+            for (field, item, name) in named {
                 if known.contains(name) {
                     continue;
                 }
@@ -224,7 +229,7 @@ impl<'a> SelectedPolicy<'a> {
                     Effect::Deny => "deny",
                 };
                 let path = FieldPath::root().field("spec").field("rules").item(place);
-                let path = path.field(effect).field("users").field("providers").item(item);
+                let path = path.field(effect).field(field).field("providers").item(item);
                 let known = known.iter().map(String::as_str);
                 let there_are = match known.len() {
                     0 => "there is none".to_owned(),

@@ -127,6 +127,18 @@ impl PathTemplate {
         self.rest
     }
 
+    /// The same path with the slash at its end put there or taken away. The root has no other spelling, and `**` takes
+    /// in both.
+    pub(super) fn slash_twin(&self) -> Option<Vec<Segment>> {
+        let slash = Segment::Literal(String::new());
+        match (self.rest, self.segments.as_slice()) {
+            (Rest::Anything, _) | (Rest::Nothing, []) => None,
+            (Rest::Nothing, [only]) if *only == slash => None,
+            (Rest::Nothing, [before @ .., last]) if *last == slash => Some(before.to_vec()),
+            (Rest::Nothing, segments) => Some([segments, &[slash]].concat()),
+        }
+    }
+
     /// Which segment a variable stands for.
     pub(super) fn place_of(&self, variable: &str) -> Option<usize> {
         self.variables.iter().find(|(name, _)| name == variable).map(|(_, place)| *place)

@@ -1,14 +1,33 @@
-//! Does a verified user have what a rule asks for?
+//! What a rule asks of users and clients, and whether a verified one has it.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Number, Value};
 
 use super::access::{ClaimValue, Users};
-use super::decide::Mismatch;
-use super::facts::UserFacts;
+use super::decide::{Mismatch, Unmet};
+use super::facts::{Confirmation, Groups, UserFacts};
+use super::field::FieldPath;
+use super::problem::Problem;
+use super::raw::{RawConfirmed, RawUsers};
+use super::resource::{Checked, check_list, check_text};
 
 impl Users {
-    /// Every list that is written must have a member the user has.
-    pub(super) fn check_user(&self, user: &UserFacts) -> Result<(), Mismatch> {
+    /// Every list that is written must have a member the user has. What is not known is told only where it matters: to
+    /// a user who lacks something else the groups make no difference.
+    pub(super) fn check_user(&self, user: &UserFacts) -> Result<(), Unmet> {
+        self.check_known(user).map_err(Unmet::Lacks)?;
+        match (&self.groups, user.groups()) {
+            (None, _) => Ok(()),
+            (Some(_), Groups::Unknown) => Err(Unmet::GroupsUnknown),
+            (Some(wanted), Groups::Known(held)) => {
+                let member = wanted.iter().any(|name| held.contains(name));
+                if member { Ok(()) } else { Err(Unmet::Lacks(Mismatch::Group)) }
+            }
+        }
+    }
+
+    fn check_known(&self, user: &UserFacts) -> Result<(), Mismatch> {
         let has = |wanted: &Option<Vec<String>>, held: &[String]| match wanted {
             Some(wanted) => wanted.iter().any(|name| held.contains(name)),
             None => true,
@@ -17,6 +36,16 @@ impl Users {
             && !providers.iter().any(|name| name == user.provider())
         {
             return Err(Mismatch::Provider);
+        }
+        if let Some(subjects) = &self.subjects
+            && !subjects.iter().any(|name| name == user.subject())
+        {
+            return Err(Mismatch::Subject);
+        }
+        if let Some(ways) = &self.bound_by
+            && !user.confirmation().is_some_and(|way| ways.contains(&way))
+        {
+            return Err(Mismatch::NotBound);
         }
         if !has(&self.roles, user.roles()) {
             return Err(Mismatch::Role);
@@ -29,6 +58,66 @@ impl Users {
         });
         if claims { Ok(()) } else { Err(Mismatch::Claim) }
     }
+}
+
+impl Users {
+    /// Reads what a rule asks of users or clients.
+    pub(super) fn check(raw: RawUsers, at: &FieldPath) -> Checked<Self> {
+        let RawUsers { providers, subjects, roles, groups, scopes, claims, bound_by } = raw;
+        let texts = |list: Option<Vec<String>>, field: &str| {
+            let at = at.field(field);
+            list.map(|list| {
+                check_list(list, &at)?
+                    .into_iter()
+                    .enumerate()
+                    .map(|(place, text)| check_text(text, at.item(place)))
+                    .collect::<Checked<Vec<_>>>()
+            })
+            .transpose()
+        };
+        Ok(Self {
+            providers: texts(providers, "providers")?,
+            subjects: texts(subjects, "subjects")?,
+            roles: texts(roles, "roles")?,
+            groups: texts(groups, "groups")?,
+            scopes: texts(scopes, "scopes")?,
+            claims: match claims {
+                Some(claims) => check_claims(claims, &at.field("claims"))?,
+                None => Vec::new(),
+            },
+            bound_by: bound_by
+                .map(|list| {
+                    let list = list.into_iter().map(Confirmation::from).collect();
+                    check_list(list, &at.field("boundBy"))
+                })
+                .transpose()?,
+        })
+    }
+}
+
+impl From<RawConfirmed> for Confirmation {
+    fn from(raw: RawConfirmed) -> Self {
+        match raw {
+            RawConfirmed::Dpop => Self::Dpop,
+            RawConfirmed::Certificate => Self::Certificate,
+        }
+    }
+}
+
+fn check_claims(
+    claims: BTreeMap<String, Vec<ClaimValue>>,
+    at: &FieldPath,
+) -> Checked<Vec<(String, Vec<ClaimValue>)>> {
+    if claims.is_empty() {
+        return Err(Problem::new(at.clone(), "is empty").hint("leave the field out"));
+    }
+    claims
+        .into_iter()
+        .map(|(name, values)| {
+            let values = check_list(values, &at.field(&name))?;
+            Ok((name, values))
+        })
+        .collect()
 }
 
 /// A claim matches if it is one of the wanted values, or a list with a member that is.
@@ -45,7 +134,9 @@ pub(super) fn scalars(held: &Value) -> &[Value] {
 }
 
 impl ClaimValue {
-    fn is(&self, held: &Value) -> bool {
+    /// Whether a claim, or one member of a list, is this value. `3` and `3.0` are the same number.
+    #[must_use]
+    pub fn is(&self, held: &Value) -> bool {
         match (self, held) {
             (Self::Text(wanted), Value::String(held)) => wanted == held,
             (Self::Number(wanted), Value::Number(held)) => whole(held) == Some(*wanted),

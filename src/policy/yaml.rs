@@ -128,7 +128,8 @@ impl Document<'_> {
     }
 
     fn has_content(&self) -> bool {
-        self.text.lines().any(|line| {
+        // A carriage return alone ends a line too, and with it a comment.
+        self.text.split(['\n', '\r']).any(|line| {
             let line = line.trim_start_matches('\u{feff}');
             let line = if is_marker(line) { line.get(3..).unwrap_or_default() } else { line };
             let line = line.trim();

@@ -9,17 +9,34 @@ use bytes::Bytes;
 
 use super::wire::{field_length, put_bytes, put_header, put_varint, varint_length};
 
-/// A header value that is safe to send: printable ASCII, no control characters.
+/// A header value that is safe to send: no control characters, and nothing but printable ASCII where it was made here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderText<'a>(Cow<'a, str>);
 
 impl<'a> HeaderText<'a> {
     /// Takes any text. Bytes outside printable ASCII, and `%` itself, are percent-encoded, so that a claim with a
-    /// line break cannot add a header and the original can be told apart from its encoding.
+    /// line break cannot add a header and the original can be told apart from its encoding. So are blanks at both
+    /// ends, which receivers trim: the user `alice ` must not become `alice`.
     #[must_use]
     pub fn encode(text: &'a str) -> Self {
         const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
-        Self(percent_encoding::utf8_percent_encode(text, PLAIN).into())
+        let inner = text.trim_matches(' ');
+        let encoded: Cow<'a, str> = percent_encoding::utf8_percent_encode(inner, PLAIN).into();
+        if inner.len() == text.len() {
+            return Self(encoded);
+        }
+        let before = text.len() - text.trim_start_matches(' ').len();
+        // A text of blanks alone has them all before and none behind.
+        let behind = text.len() - before - inner.len();
+        Self(format!("{}{encoded}{}", "%20".repeat(before), "%20".repeat(behind)).into())
+    }
+
+    /// Takes text that the client itself sent in a header, as it is. Nothing where it holds a control character other
+    /// than the tab, which could end the header (RFC 9110, section 5.5).
+    #[must_use]
+    pub fn verbatim(text: &'a str) -> Option<Self> {
+        let is_control = |b: u8| (b < 0x20 && b != b'\t') || b == 0x7f;
+        (!text.bytes().any(is_control)).then_some(Self(Cow::Borrowed(text)))
     }
 
     /// The safe text.
@@ -38,6 +55,8 @@ pub enum RefusalStatus {
     Unauthorized,
     /// 403: known, and refused.
     Forbidden,
+    /// 429: too many bad credentials came from there.
+    TooManyRequests,
     /// 500: a fault of ours.
     Internal,
     /// 503: what is needed to judge is not there yet.
@@ -52,6 +71,7 @@ impl RefusalStatus {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
+            Self::TooManyRequests => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
         }
@@ -64,6 +84,7 @@ impl RefusalStatus {
             Self::BadRequest => 3,
             Self::Unauthorized => 16,
             Self::Forbidden => 7,
+            Self::TooManyRequests => 8,
             Self::Internal => 13,
             Self::Unavailable => 14,
         }
@@ -80,6 +101,10 @@ pub struct Mutations<'a> {
     pub set: Vec<(&'a str, HeaderText<'a>)>,
     /// Headers to remove, pre-encoded by [`removals`]. Envoy removes *after* setting, so a name must not be in both.
     pub removed: &'a [u8],
+    /// Further headers to remove.
+    pub removed_too: Vec<&'static str>,
+    /// Parameters of the query to remove, by name. Envoy writes the path anew for them.
+    pub removed_parameters: Vec<&'a str>,
 }
 
 /// Encodes header names for [`Mutations::removed`].
@@ -100,7 +125,10 @@ pub fn allow(mutations: &Mutations<'_>, metadata: &[MetadataField<'_>]) -> Bytes
         .iter()
         .map(|(name, value)| field_length(header_option_length(name, value.as_str())))
         .sum();
-    let ok = set + mutations.removed.len();
+    let too: usize = mutations.removed_too.iter().map(|name| field_length(name.len())).sum();
+    let parameters: usize =
+        mutations.removed_parameters.iter().map(|name| field_length(name.len())).sum();
+    let ok = set + mutations.removed.len() + too + parameters;
     let structure = struct_length(metadata);
     let mut out = Vec::with_capacity(2 + field_length(ok) + field_length(structure));
     // status { code: 0 }: present and empty.
@@ -110,6 +138,12 @@ pub fn allow(mutations: &Mutations<'_>, metadata: &[MetadataField<'_>]) -> Bytes
         put_header_option(&mut out, name, value.as_str());
     }
     out.extend_from_slice(mutations.removed);
+    for name in &mutations.removed_too {
+        put_bytes(&mut out, 5, name.as_bytes());
+    }
+    for name in &mutations.removed_parameters {
+        put_bytes(&mut out, 8, name.as_bytes());
+    }
     put_struct(&mut out, metadata, structure);
     out.into()
 }
@@ -199,11 +233,38 @@ mod tests {
     }
 
     #[test]
+    fn what_the_client_sent_stays_as_it_is() {
+        for text in ["a=%20b; c=\"d\"", "name=J\u{fc}rgen", "tab=a\tb", ""] {
+            assert_eq!(HeaderText::verbatim(text).unwrap().as_str(), text);
+        }
+        for text in ["a=b\r\nx-admin: 1", "a=\0", "a=b\n", "a=\u{7f}", "a=\u{1b}[0m"] {
+            assert_eq!(HeaderText::verbatim(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn header_text_is_not_trimmed_into_another_text() {
+        for (text, encoded) in [
+            ("alice ", "alice%20"),
+            (" alice", "%20alice"),
+            ("  a b  ", "%20%20a b%20%20"),
+            (" ", "%20"),
+            ("  ", "%20%20"),
+            ("\talice", "%09alice"),
+            ("", ""),
+            ("\u{a0}alice", "%C2%A0alice"),
+        ] {
+            assert_eq!(HeaderText::encode(text).as_str(), encoded);
+        }
+    }
+
+    #[test]
     fn no_refusal_has_the_code_that_allows() {
         for status in [
             RefusalStatus::BadRequest,
             RefusalStatus::Unauthorized,
             RefusalStatus::Forbidden,
+            RefusalStatus::TooManyRequests,
             RefusalStatus::Internal,
             RefusalStatus::Unavailable,
         ] {

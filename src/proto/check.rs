@@ -67,6 +67,8 @@ pub struct Http<'a> {
     pub method: &'a str,
     /// Lower-case names. One entry per line in raw mode, joined values in map mode.
     pub headers: Vec<(&'a str, &'a [u8])>,
+    /// What an entry of `headers` is.
+    pub header_form: HeaderForm,
     /// Path and query, as received (or normalised, if the listener does so).
     pub path: &'a str,
     /// Authority verbatim.
@@ -85,6 +87,16 @@ pub struct Http<'a> {
     pub body: &'a str,
     /// The body as bytes.
     pub raw_body: &'a [u8],
+}
+
+/// What an entry of the headers is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderForm {
+    /// One line of the request (`header_map`). Nothing else came.
+    #[default]
+    Lines,
+    /// One name of the request (`headers`), the values of its lines joined by commas.
+    Joined,
 }
 
 impl<'a> Check<'a> {
@@ -179,6 +191,7 @@ impl<'a> Http<'a> {
                 3 => {
                     let (name, value) = map_entry(field.bytes()?)?;
                     self.headers.push((name, value.as_bytes()));
+                    self.header_form = HeaderForm::Joined;
                 }
                 4 => self.path = field.text()?,
                 5 => self.host = field.text()?,

@@ -7,6 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::callers::{BrakeConfig, Proxy};
+use super::ext_authz::CheckLimits;
+use super::outbound::OutboundConfig;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::policy::yaml::present;
 use crate::runtime::Address;
@@ -36,6 +39,18 @@ pub struct Config {
     /// Traces, if any.
     #[serde(default, deserialize_with = "present")]
     pub tracing: Option<Tracing>,
+    /// A directory of this sidecar's own, where fetched keys are kept over restarts.
+    #[serde(default, deserialize_with = "present")]
+    pub state_dir: Option<PathBuf>,
+    /// Tokens for the application's own calls.
+    #[serde(default, deserialize_with = "present")]
+    pub outbound: Option<OutboundConfig>,
+    /// Which proxies are believed about the certificates of their clients.
+    #[serde(default, deserialize_with = "present")]
+    pub proxies: Option<Vec<Proxy>>,
+    /// When whoever sends bad credentials has to wait.
+    #[serde(default, deserialize_with = "present")]
+    pub brake: Option<BrakeConfig>,
     /// How long requests in flight may take once the process is told to stop.
     #[serde(default = "default_drain_timeout", with = "humantime_serde")]
     pub drain_timeout: Duration,
@@ -68,6 +83,9 @@ pub struct ExtAuthz {
     /// The largest CheckRequest, in bytes.
     #[serde(default = "default_max_request_bytes")]
     pub max_request_bytes: usize,
+    /// How long a Check may wait for what only the network can tell: a key that is not known yet, a token's introspection.
+    #[serde(default = "default_longest_wait", with = "humantime_serde")]
+    pub longest_wait: Duration,
 }
 
 /// The secret discovery server.
@@ -126,11 +144,15 @@ fn default_drain_timeout() -> Duration {
     Duration::from_secs(10)
 }
 
+fn default_longest_wait() -> Duration {
+    Duration::from_secs(2)
+}
+
 fn default_max_request_bytes() -> usize {
     8 * 1024 * 1024
 }
 
-fn invalid(field: &str, problem: impl Into<String>) -> InvalidConfig {
+pub(super) fn invalid(field: &str, problem: impl Into<String>) -> InvalidConfig {
     InvalidConfig { field: field.to_owned(), problem: problem.into() }
 }
 
@@ -153,6 +175,13 @@ impl Config {
             self.decision_log.path.as_mut().filter(|path| *path != Path::new("stdout"))
         {
             resolve(path);
+        }
+        if let Some(outbound) = &mut self.outbound {
+            resolve_address(&mut outbound.listen);
+            outbound.tokens.iter_mut().for_each(|target| target.resolve(base));
+        }
+        if let Some(directory) = &mut self.state_dir {
+            *directory = base.join(&*directory);
         }
         if let Some(certificates) = &mut self.certificates {
             certificates.resolve(base);
@@ -200,7 +229,26 @@ impl Config {
         if !(1024..=64 * 1024 * 1024).contains(&self.ext_authz.max_request_bytes) {
             return Err(invalid("extAuthz.maxRequestBytes", "must be between 1024 and 67108864"));
         }
+        if self.ext_authz.longest_wait > Duration::from_secs(60) {
+            return Err(invalid("extAuthz.longestWait", "must be at most 60s"));
+        }
+        if let Some(OutboundConfig { listen: Address::Tcp(_), .. }) = &self.outbound {
+            return Err(invalid(
+                "outbound.listen",
+                "must be a unix socket (unix:/path): tokens travel there",
+            ));
+        }
+        self.forward_rules()?;
         self.identity()
+    }
+
+    /// The bounds of one Check.
+    #[must_use]
+    pub fn check_limits(&self) -> CheckLimits {
+        CheckLimits {
+            max_request_bytes: self.ext_authz.max_request_bytes,
+            longest_wait: self.ext_authz.longest_wait,
+        }
     }
 
     /// What `/config` shows: addresses and paths, never a secret.
@@ -217,9 +265,16 @@ impl Config {
             "extAuthz": {
                 "listen": self.ext_authz.listen,
                 "maxRequestBytes": self.ext_authz.max_request_bytes,
+                "longestWait": humantime_serde::re::humantime::format_duration(self.ext_authz.longest_wait).to_string(),
             },
             "sds": self.sds.as_ref().map(|sds| json!({ "listen": sds.listen })),
             "admin": { "listen": self.admin.listen },
+            "stateDir": self.state_dir,
+            "outbound": self.outbound.as_ref().map(|outbound| json!({
+                "listen": outbound.listen,
+                "targets": outbound.tokens.iter().map(|target| &target.name).collect::<Vec<_>>(),
+            })),
+            "proxies": self.proxies.iter().flatten().map(|proxy| &proxy.peer).collect::<Vec<_>>(),
             "decisionLog": { "path": self.decision_log.path },
             "tracing": self.tracing.as_ref().map(|t| json!({ "otlpEndpoint": t.otlp_endpoint })),
             "drainTimeout": humantime_serde::re::humantime::format_duration(self.drain_timeout).to_string(),
@@ -247,10 +302,12 @@ impl Config {
             identity: self.identity()?.id,
             sds: endpoint(&sds.listen),
             authz: endpoint(authz),
+            forwarded: self.forwarded_certificates(),
+            tokens: self.outbound.as_ref().map(|outbound| endpoint(&outbound.listen)),
         })
     }
 
-    fn identity(&self) -> Result<Identity, InvalidConfig> {
+    pub(super) fn identity(&self) -> Result<Identity, InvalidConfig> {
         let Workload { trust_domain, namespace, service_account, labels } = &self.workload;
         let domain = TrustDomain::parse(trust_domain).map_err(|error| {
             invalid("workload.trustDomain", format!("{trust_domain:?} {error}"))

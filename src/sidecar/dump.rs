@@ -8,11 +8,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
+use super::Config;
 use super::certificates::Certificates;
-use super::reload::ReloadStatus;
-use super::{Config, Counts};
-use crate::authn::{KeyHandle, KeyStatus};
-use crate::authz::Gate;
+use super::judging::Judging;
+use crate::authn::{KeyStatus, OnlineCounts, TokenStatus, Tokens};
 use crate::certs;
 use crate::identity::WorkloadIdentity;
 use crate::runtime::Clock;
@@ -20,13 +19,14 @@ use crate::runtime::Clock;
 /// What `/config` shows. The configuration holds paths to secrets, never secrets.
 pub(super) fn dump(
     config: &Config,
-    (gate, reload, counts): (Arc<Gate>, ReloadStatus, Counts),
-    (keys, clock): (KeyHandle, Clock),
+    (judging, tokens): (Judging, Option<Tokens>),
+    clock: Clock,
     certificates: Option<&Certificates>,
 ) -> impl Fn() -> Value + Send + Sync + use<> {
     let config = config.to_json();
     let identity =
         certificates.map(|c| (c.identity.clone(), c.renewal.clone(), Arc::clone(&c.sds_status)));
+    let Judging { gate, keys, resolver, status: reload, counts } = judging;
     move || {
         let snapshot = gate.snapshot();
         json!({
@@ -36,6 +36,8 @@ pub(super) fn dump(
             "policies_at_start": counts.policies,
             "resources_error": reload.last_error(),
             "providers": keys.status().iter().map(|status| provider(status, &clock)).collect::<Vec<_>>(),
+            "online": online(&resolver.counts()),
+            "outbound": tokens.as_ref().map(|tokens| tokens.status().iter().map(token).collect::<Vec<_>>()),
             "certificate": identity.as_ref().map(|(identity, renewal, _)| certificate(identity, renewal)),
             "sds": identity.as_ref().map(|(_, _, sds)| json!({ "streams": sds.streams(), "names": sds.names() })),
             "config": config,
@@ -47,12 +49,29 @@ fn provider(status: &KeyStatus, clock: &Clock) -> Value {
     json!({
         "provider": status.provider,
         "uri": status.uri,
+        "health": status.health.code(),
         "keys": status.usable,
         "skippedKeys": status.skipped.len(),
         "ageSeconds": status.age(clock.now()).map(|age| age.as_secs()),
         "fetches": status.fetches,
         "failures": status.failures,
         "lastError": status.last_error.as_ref().map(ToString::to_string),
+    })
+}
+
+fn online(counts: &OnlineCounts) -> Value {
+    let OnlineCounts { asked, out, failed, remembered } = counts;
+    json!({ "asked": asked, "out": out, "failed": failed, "remembered": remembered })
+}
+
+fn token(status: &TokenStatus) -> Value {
+    let TokenStatus { target, until, grants, failures, last_error } = status;
+    json!({
+        "target": target,
+        "until": until.map(rfc3339),
+        "grants": grants,
+        "failures": failures,
+        "lastError": last_error.as_ref().map(ToString::to_string),
     })
 }
 

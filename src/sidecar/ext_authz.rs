@@ -2,8 +2,10 @@
 //!
 //! Every Check is answered with a CheckResponse. A gRPC error would hand the decision to Envoy's failure mode.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,10 +15,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::task::JoinSet;
 
 use super::grpc;
-use crate::authn::KeyHandle;
-use crate::authz::Gate;
+use crate::authn::{Learned, Need, Resolver};
+use crate::authz::{Attempt, Gate, Malformed, Outcome};
 use crate::runtime::{Drain, Listener};
 use crate::telemetry::{DecisionLog, Metrics};
+
+/// How often what was learned may show that something else has to be asked: keys, then a server.
+const MAX_ROUNDS: usize = 3;
 
 /// Answers Checks. Cloning shares it.
 #[derive(Clone)]
@@ -25,19 +30,36 @@ pub struct ExtAuthz(Arc<Inner>);
 struct Inner {
     gate: Arc<Gate>,
     log: DecisionLog,
-    keys: KeyHandle,
+    resolver: Resolver,
     counts: Counts,
-    max_request_bytes: usize,
+    limits: CheckLimits,
+}
+
+/// The bounds of one Check.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckLimits {
+    /// The largest CheckRequest, in bytes.
+    pub max_request_bytes: usize,
+    /// How long one may wait for what only the network can tell. Envoy's own deadline is kept too.
+    pub longest_wait: Duration,
+}
+
+/// A Check that was begun.
+enum Begun {
+    /// The encoded CheckResponse.
+    Answered(Bytes),
+    /// What has to be asked first.
+    Waiting(Vec<Need>),
 }
 
 /// What is counted.
 struct Counts {
-    checks: Family<Outcome, Counter>,
+    checks: Family<Answer, Counter>,
     duration: Histogram,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct Answer {
     decision: &'static str,
     code: &'static str,
 }
@@ -48,8 +70,8 @@ impl ExtAuthz {
     pub fn new(
         gate: Arc<Gate>,
         log: DecisionLog,
-        keys: KeyHandle,
-        (metrics, max_request_bytes): (&Metrics, usize),
+        resolver: Resolver,
+        (metrics, limits): (&Metrics, CheckLimits),
     ) -> Self {
         let counts = Counts {
             checks: Family::default(),
@@ -65,34 +87,98 @@ impl ExtAuthz {
                 counts.duration.clone(),
             );
         });
-        Self(Arc::new(Inner { gate, log, keys, counts, max_request_bytes }))
+        Self(Arc::new(Inner { gate, log, resolver, counts, limits }))
     }
 
-    /// The largest CheckRequest, in bytes.
-    pub(super) fn max_request_bytes(&self) -> usize {
-        self.0.max_request_bytes
-    }
-
-    /// Judges one encoded CheckRequest, keeps the record, and gives the encoded CheckResponse.
-    pub(super) fn check(&self, message: &[u8]) -> Bytes {
-        let inner = &*self.0;
-        let mut record = Vec::with_capacity(640);
-        let checked = inner.gate.check(message, &mut record);
-        inner.log.append(&record);
-        if let Some(provider) = &checked.unknown_key_of {
-            inner.keys.unknown_key(provider);
+    /// Judges what one call held. If that has to wait for the network, [`ExtAuthz::finish`] goes on with it.
+    fn begin(&self, message: Result<&[u8], Malformed>, began: Instant) -> Begun {
+        match message {
+            Ok(message) => self.attempt(message, &Attempt { began, learned: &Learned::nothing() }),
+            Err(malformed) => {
+                let mut record = Vec::with_capacity(640);
+                let outcome = self.0.gate.refuse(malformed, &mut record);
+                self.ended(outcome, &record)
+            }
         }
-        let decision = if checked.code == "allow" { "allow" } else { "deny" };
-        inner.counts.checks.get_or_create(&Outcome { decision, code: checked.code }).inc();
-        inner.counts.duration.observe(checked.elapsed.as_secs_f64());
-        checked.answer
     }
+
+    /// Asks what has to be asked, and judges again. What is learned may show what else has to be asked, but not for ever.
+    async fn finish(
+        &self,
+        message: &[u8],
+        mut needs: Vec<Need>,
+        (began, deadline): (Instant, tokio::time::Instant),
+    ) -> Bytes {
+        let mut learned = Learned::nothing();
+        for _ in 0..MAX_ROUNDS {
+            self.0.resolver.resolve(needs, &mut learned, deadline).await;
+            match self.attempt(message, &Attempt { began, learned: &learned }) {
+                Begun::Answered(answer) => return answer,
+                Begun::Waiting(more) => needs = more,
+            }
+        }
+        learned.end();
+        match self.attempt(message, &Attempt { began, learned: &learned }) {
+            Begun::Answered(answer) => answer,
+            // Cannot be: nothing is asked for any more. An empty answer is refused by Envoy.
+            Begun::Waiting(_) => Bytes::new(),
+        }
+    }
+
+    fn attempt(&self, message: &[u8], attempt: &Attempt<'_>) -> Begun {
+        let mut record = Vec::with_capacity(640);
+        let outcome = self.0.gate.check(message, attempt, &mut record);
+        self.ended(outcome, &record)
+    }
+
+    /// Keeps the record of what was answered, and counts it.
+    fn ended(&self, outcome: Outcome, record: &[u8]) -> Begun {
+        let checked = match outcome {
+            Outcome::Answered(checked) => checked,
+            Outcome::Unknown(needs) => return Begun::Waiting(needs),
+        };
+        let inner = &*self.0;
+        inner.log.append(record);
+        let decision = if checked.code == "allow" { "allow" } else { "deny" };
+        inner.counts.checks.get_or_create(&Answer { decision, code: checked.code }).inc();
+        inner.counts.duration.observe(checked.elapsed.as_secs_f64());
+        Begun::Answered(checked.answer)
+    }
+}
+
+impl Door for ExtAuthz {
+    fn limits(&self) -> CheckLimits {
+        self.0.limits
+    }
+
+    async fn answer(
+        &self,
+        message: Result<&[u8], Malformed>,
+        times: (Instant, tokio::time::Instant),
+    ) -> Bytes {
+        match (self.begin(message, times.0), message) {
+            (Begun::Answered(answer), _) => answer,
+            (Begun::Waiting(needs), Ok(message)) => self.finish(message, needs, times).await,
+            // Cannot be: what held no message needs nothing. An empty answer is refused by Envoy.
+            (Begun::Waiting(_), Err(_)) => Bytes::new(),
+        }
+    }
+}
+
+/// Something that answers Checks.
+pub(super) trait Door: Clone + Send + Sync + 'static {
+    /// The bounds of one Check.
+    fn limits(&self) -> CheckLimits;
+
+    /// The encoded CheckResponse to what one call held. Total: there is one for every call.
+    fn answer(
+        &self,
+        message: Result<&[u8], Malformed>,
+        times: (Instant, tokio::time::Instant),
+    ) -> impl Future<Output = Bytes> + Send;
 
     /// Serves connections until the drain begins, then lets requests in flight finish.
-    ///
-    /// # Errors
-    /// Never: a connection that fails is only logged.
-    pub async fn serve(self, listener: Listener, drain: Drain) -> io::Result<()> {
+    async fn serve(self, listener: Listener, drain: Drain) -> io::Result<()> {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {

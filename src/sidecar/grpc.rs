@@ -10,6 +10,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -18,7 +19,8 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 
-use super::ExtAuthz;
+use super::ext_authz::Door;
+use crate::authz::Malformed;
 use crate::runtime::{Connection, Drain};
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -32,7 +34,7 @@ const MAX_HEADER_LIST: u32 = 32 * 1024;
 const PREFIX: usize = 5;
 
 /// Serves one connection until the peer closes it; once the drain begins, no new request is taken.
-pub(super) async fn serve(service: ExtAuthz, connection: Connection, drain: Drain) {
+pub(super) async fn serve(service: impl Door, connection: Connection, drain: Drain) {
     let handshake = h2::server::Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
         .initial_window_size(STREAM_WINDOW)
@@ -49,7 +51,7 @@ pub(super) async fn serve(service: ExtAuthz, connection: Connection, drain: Drai
 }
 
 async fn answer_all(
-    service: ExtAuthz,
+    service: impl Door,
     mut connection: h2::server::Connection<Connection, Bytes>,
     drain: Drain,
 ) -> Result<(), h2::Error> {
@@ -85,21 +87,47 @@ async fn answer_all(
 }
 
 /// Answers one request. A caller that goes away ends it.
-async fn answer(service: ExtAuthz, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+async fn answer(service: impl Door, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     if request.uri().path() != CHECK {
         return refuse(respond, "12", "only envoy.service.auth.v3.Authorization/Check is served");
     }
-    let received = receive(request.into_body(), PREFIX + service.max_request_bytes()).await;
-    match received {
-        Ok(received) => match message(&received) {
-            Some(message) => reply(respond, &service.check(message)),
-            None => refuse(respond, "12", "compressed messages are not supported"),
-        },
-        Err(error) => tracing::debug!(%error, "a Check was not received"),
+    let began = Instant::now();
+    let limits = service.limits();
+    let deadline = tokio::time::Instant::now() + patience(request.headers(), limits.longest_wait);
+    let limit = limits.max_request_bytes;
+    let received = match receive(request.into_body(), PREFIX + limit + 1).await {
+        Ok(received) => received,
+        Err(error) => return tracing::debug!(%error, "a Check was not received"),
+    };
+    let answer = service.answer(message(&received, limit), (began, deadline)).await;
+    reply(respond, &answer);
+}
+
+/// How long an answer may take: what Envoy waits, less what the way back takes, and never longer than `longest`.
+fn patience(headers: &HeaderMap, longest: Duration) -> Duration {
+    let timeout = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
+    match timeout.and_then(read_timeout) {
+        Some(timeout) => longest.min(timeout.mul_f64(0.9)),
+        None => longest,
     }
 }
 
-/// The body, cut at `limit`: what is larger cannot be decoded then, which is a denial.
+/// At most eight digits and a unit.
+fn read_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+/// The body, cut at `limit`: nothing behind it is kept, and what is left no longer fits its prefix.
 async fn receive(mut body: RecvStream, limit: usize) -> Result<Bytes, h2::Error> {
     let Some(first) = body.data().await.transpose()? else { return Ok(Bytes::new()) };
     body.flow_control().release_capacity(first.len())?;
@@ -115,16 +143,21 @@ async fn receive(mut body: RecvStream, limit: usize) -> Result<Bytes, h2::Error>
     Ok(all.freeze())
 }
 
-/// The message behind its prefix; `None` when it is compressed. A length that does not fit what came leaves something that
-/// cannot be decoded, or nothing at all: each is a denial.
-fn message(received: &[u8]) -> Option<&[u8]> {
-    let Some((prefix, rest)) = received.split_at_checked(PREFIX) else { return Some(&[]) };
-    let [flag, a, b, c, d] = prefix else { return Some(&[]) };
+/// The one message behind its prefix. Whatever else there is cannot be judged, and is denied.
+fn message(received: &[u8], limit: usize) -> Result<&[u8], Malformed> {
+    let Some(([flag, length @ ..], message)) = received.split_first_chunk::<PREFIX>() else {
+        return Err(Malformed::Framing);
+    };
     if *flag != 0 {
-        return None;
+        return Err(Malformed::Compressed);
     }
-    let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
-    Some(if length == rest.len() { rest } else { &[] })
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+    match (length > limit, length == message.len()) {
+        (false, true) => Ok(message),
+        // What is too large was cut behind the limit.
+        (true, _) if message.len() > limit => Err(Malformed::TooLarge),
+        (true | false, _) => Err(Malformed::Framing),
+    }
 }
 
 fn reply(mut respond: SendResponse<Bytes>, answer: &[u8]) {

@@ -1,13 +1,19 @@
 //! The process beside a workload: ext_authz, SDS and admin, composed.
 
+mod authn_metrics;
+mod callers;
 mod certificates;
 mod config;
 mod dump;
 mod ext_authz;
 mod grpc;
+mod judging;
+mod outbound;
+mod referenced;
 mod reload;
 mod resources;
 pub mod sds;
+mod texts;
 
 use std::future::Future;
 use std::io;
@@ -17,29 +23,26 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use tokio::sync::mpsc;
 
+pub use callers::{BrakeConfig, BrakeLimits, Proxy, ProxyAbsent, ProxyHeader, ProxyTrust};
 pub use config::{
     Admin, Config, DecisionLogConfig, ExtAuthz as ExtAuthzConfig, Identity, InvalidConfig, Sds,
     Tracing, Workload,
 };
-pub use ext_authz::ExtAuthz;
-pub use resources::{Counts, InvalidResources, Resources};
+pub use ext_authz::{CheckLimits, ExtAuthz};
+pub use outbound::OutboundConfig;
+pub use referenced::{Unreadable, referenced_files};
+pub use resources::{Counts, InvalidResources, Resources, identity_providers};
 
-use crate::authn::{KeyHandle, KeyRefresh, KeyStatus, Roots, Verifier};
-use crate::authz::Gate;
+use crate::authn::Tokens;
 use crate::certs;
-use crate::runtime::{
-    Address, BindError, Clock, FileWatch, Ready, ReadyFlag, TaskEnded, Tasks, WatchError,
-};
+use crate::runtime::{Address, BindError, Clock, Ready, ReadyFlag, TaskEnded, Tasks, WatchError};
 use crate::telemetry::{DecisionLog, LogTarget, Metrics};
 use certificates::{Certificates, serve_sds};
 use dump::dump;
-use reload::{Reload, ReloadStatus};
-
-/// Verified tokens kept, at most.
-const TOKEN_CACHE: u64 = 100_000;
+use ext_authz::Door as _;
+use judging::Judging;
+use outbound::Outbound;
 
 /// A sidecar with everything bound and loaded, not serving yet.
 pub struct Bound {
@@ -57,6 +60,8 @@ pub struct Addresses {
     pub ext_authz: Vec<Address>,
     /// Secret discovery.
     pub sds: Option<Address>,
+    /// Tokens of the application's own calls.
+    pub outbound: Option<Address>,
     /// Admin.
     pub admin: Address,
 }
@@ -91,9 +96,18 @@ pub enum StartError {
     /// The certificate source is wrong.
     #[error(transparent)]
     Certificates(#[from] certs::RenewalError),
-    /// Keys cannot be fetched.
+    /// Nothing can be fetched.
     #[error(transparent)]
-    Keys(#[from] crate::authn::FetchError),
+    Http(#[from] crate::authn::HttpError),
+    /// Fetched keys cannot be kept.
+    #[error("stateDir: {0}")]
+    Store(#[from] crate::authn::InvalidKeyStore),
+    /// Tokens of the application's own calls cannot be had.
+    #[error(transparent)]
+    Outbound(#[from] crate::authn::InvalidTarget),
+    /// The system has no randomness.
+    #[error(transparent)]
+    Randomness(#[from] crate::authn::NoRandomness),
 }
 
 impl Bound {
@@ -103,9 +117,6 @@ impl Bound {
     /// When any part of the configuration cannot be used as it is.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, StartError> {
         let Identity { id, workload } = config.validate()?;
-        // Watched before they are read, so that no change falls between.
-        let files = FileWatch::new(&config.resources)?;
-        let resources = Resources::load(&config.resources, &workload)?;
         let metrics = Metrics::new();
         let ready = Ready::new();
         let mut tasks = Tasks::new();
@@ -113,38 +124,18 @@ impl Bound {
         let log = open_log(&config.decision_log)?;
         count_lost_lines(&metrics, &log);
 
-        let gate = Arc::new(Gate::new(
-            resources.snapshot(),
-            Verifier::new(TOKEN_CACHE),
-            workload.trust_domain.clone(),
-            clock.clone(),
-        ));
-        let (new_keys, keys_received) = mpsc::channel(16);
-        let (key_task, keys) = KeyRefresh::new(clock.clone(), Roots::System, new_keys)?;
-        keys.update(resources.providers());
-        count_keys(&metrics, &keys, &clock);
-        tasks.spawn("keys", key_task.run(drain.clone()));
-
-        let policy_ready = ready.require("policy");
-        let status = ReloadStatus::new(&metrics);
-        let counts = resources.counts();
-        let reload = Reload::new(
-            (config.resources.clone(), workload.clone()),
-            resources,
-            (Arc::clone(&gate), keys.clone()),
-            (ready.require("keys"), status.clone()),
-        );
-        tasks.spawn("resources", reload.run(files, keys_received, drain.clone()));
-        policy_ready.met();
-
+        let judging = Judging::start(&config, (workload, &clock), (&ready, &metrics), &mut tasks)?;
         let certificates =
             Certificates::start(&config, (&id, &clock), (&ready, &metrics), &mut tasks)?;
+        if let Some(certificates) = &certificates {
+            tasks.spawn("roots", judging.follow_roots(certificates, drain.clone()));
+        }
         let mut addresses = Vec::new();
         let service = ExtAuthz::new(
-            Arc::clone(&gate),
+            Arc::clone(&judging.gate),
             log,
-            keys.clone(),
-            (&metrics, config.ext_authz.max_request_bytes),
+            judging.resolver.clone(),
+            (&metrics, config.check_limits()),
         );
         for address in &config.ext_authz.listen {
             let listener = address.bind().await?;
@@ -160,13 +151,16 @@ impl Bound {
             }
             (Some(_) | None, _) => None,
         };
+        let tokens = outbound(&config, &clock, &metrics, &mut tasks).await?;
         let admin = config.admin.listen.bind().await?;
         let addresses = Addresses {
             ext_authz: addresses,
             sds,
+            outbound: tokens.as_ref().map(|(address, _)| address.clone()),
             admin: admin.address().map_err(StartError::Address)?,
         };
-        let dump = dump(&config, (gate, status, counts), (keys, clock), certificates.as_ref());
+        let tokens = tokens.map(|(_, tokens)| tokens);
+        let dump = dump(&config, (judging, tokens), clock, certificates.as_ref());
         let mut pages = crate::admin::Admin::new(ready.clone(), metrics, dump);
         if let Some(certificates) = &certificates {
             let renewal = certificates.renewal.clone();
@@ -205,6 +199,25 @@ impl Bound {
     }
 }
 
+/// The door that gives outgoing calls their tokens.
+async fn outbound(
+    config: &Config,
+    clock: &Clock,
+    metrics: &Metrics,
+    tasks: &mut Tasks,
+) -> Result<Option<(Address, Tokens)>, StartError> {
+    let Some(OutboundConfig { listen, tokens }) = &config.outbound else { return Ok(None) };
+    let (tokens, sources) = Tokens::compile(tokens, clock)?;
+    for source in sources {
+        tasks.spawn("tokens", source.run(tasks.drain()));
+    }
+    let listener = listen.bind().await?;
+    let address = listener.address().map_err(StartError::Address)?;
+    let door = Outbound::new(tokens.clone(), clock.clone(), config.check_limits(), metrics);
+    tasks.spawn("outbound", door.serve(listener, tasks.drain()));
+    Ok(Some((address, tokens)))
+}
+
 fn open_log(config: &DecisionLogConfig) -> Result<DecisionLog, StartError> {
     let target = match &config.path {
         Some(path) if path.as_os_str() != "stdout" => LogTarget::File(path.clone()),
@@ -215,47 +228,6 @@ fn open_log(config: &DecisionLogConfig) -> Result<DecisionLog, StartError> {
             config.path.as_ref().map_or_else(|| "stdout".to_owned(), |p| p.display().to_string());
         StartError::DecisionLog { path, source }
     })
-}
-
-/// Age and fetches of the providers' keys; read when the page is asked for.
-fn count_keys(metrics: &Metrics, keys: &KeyHandle, clock: &Clock) {
-    struct Keys(KeyHandle, Clock);
-    impl std::fmt::Debug for Keys {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("Keys")
-        }
-    }
-    impl Collector for Keys {
-        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-            let status = self.0.status();
-            let sum = |of: fn(&KeyStatus) -> u64| status.iter().map(of).sum::<u64>();
-            for (name, help, value) in [
-                ("authn_key_fetches", "Fetches of key sets that ended.", sum(|s| s.fetches)),
-                (
-                    "authn_key_fetch_failures",
-                    "Fetches of key sets that failed.",
-                    sum(|s| s.failures),
-                ),
-            ] {
-                let count = ConstCounter::new(value);
-                count.encode(encoder.encode_descriptor(
-                    name,
-                    help,
-                    None,
-                    count.metric_type(),
-                )?)?;
-            }
-            let oldest =
-                status.iter().filter_map(|s| s.age(self.1.now())).max().unwrap_or_default();
-            let age = ConstGauge::new(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
-            let help =
-                "Time since the keys of the provider that is longest without an answer came.";
-            let (name, kind) = ("authn_key_age_seconds", age.metric_type());
-            age.encode(encoder.encode_descriptor(name, help, None, kind)?)
-        }
-    }
-    let keys = Keys(keys.clone(), clock.clone());
-    metrics.register(|registry| registry.register_collector(Box::new(keys)));
 }
 
 fn count_lost_lines(metrics: &Metrics, log: &DecisionLog) {

@@ -7,11 +7,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 
-use super::resources::Resources;
-use crate::authn::{KeyHandle, KeyUpdate};
+use super::resources::{InvalidResources, Resources};
+use crate::authn::{KeyHandle, KeyStore, KeyUpdate};
 use crate::authz::Gate;
 use crate::policy;
-use crate::runtime::{Drain, FileWatch, ReadyFlag};
+use crate::runtime::{Clock, Drain, FileWatch, ReadyFlag};
 use crate::telemetry::Metrics;
 
 /// Follows files and keys, and replaces the gate's snapshot whole.
@@ -23,6 +23,8 @@ pub(super) struct Reload {
     keys: KeyHandle,
     keys_ready: ReadyFlag,
     status: ReloadStatus,
+    store: Option<KeyStore>,
+    clock: Clock,
 }
 
 /// The watch of the resource files ended.
@@ -85,8 +87,10 @@ impl Reload {
         current: Resources,
         (gate, keys): (Arc<Gate>, KeyHandle),
         (keys_ready, status): (ReadyFlag, ReloadStatus),
+        (store, clock): (Option<KeyStore>, Clock),
     ) -> Self {
-        let reload = Self { paths, workload, current, gate, keys, keys_ready, status };
+        let reload =
+            Self { paths, workload, current, gate, keys, keys_ready, status, store, clock };
         reload.tell_readiness();
         reload
     }
@@ -103,11 +107,13 @@ impl Reload {
         mut new_keys: mpsc::Receiver<KeyUpdate>,
         drain: Drain,
     ) -> Result<(), Unfollowed> {
+        self.follow(&mut files);
         loop {
             tokio::select! {
                 changed = files.changed() => {
                     changed.ok_or(Unfollowed)?;
                     self.read_files().await;
+                    self.follow(&mut files);
                 }
                 Some(update) = new_keys.recv() => {
                     if let Some(new) = self.current.with_update(&update) {
@@ -122,9 +128,20 @@ impl Reload {
     /// Reads and compiles on another thread: Checks go on meanwhile, under the rules in force.
     async fn read_files(&mut self) {
         let (paths, workload) = (self.paths.clone(), self.workload.clone());
-        let digest = self.current.digest().to_owned();
-        let load = move || Resources::load_if_changed(&paths, &workload, &digest);
-        let Ok(loaded) = tokio::task::spawn_blocking(load).await else {
+        let (basis, store) = (self.current.basis().clone(), self.store.clone());
+        let (old, now) = (self.current.clone(), self.clock.now());
+        let load = move || {
+            let loaded = Resources::load_if_changed(&paths, &workload, &basis)?;
+            let new = loaded.map(|new| new.inherit_keys(&old));
+            // Providers that are new may have been here before a restart.
+            Ok(new.map(|new| match &store {
+                Some(store) => new.restore(store, now),
+                None => new,
+            }))
+        };
+        let loaded: Result<Result<_, InvalidResources>, _> =
+            tokio::task::spawn_blocking(load).await;
+        let Ok(loaded) = loaded else {
             // A panic in there, which is reported already.
             return self.refuse("the resource files could not be compiled".to_owned());
         };
@@ -133,7 +150,6 @@ impl Reload {
             Ok(Some(new)) => {
                 self.status.accepted.inc();
                 self.status.set(None);
-                let new = new.inherit_keys(&self.current);
                 self.keys.update(new.providers());
                 self.apply(new);
                 let counts = self.current.counts();
@@ -146,6 +162,16 @@ impl Reload {
                 );
             }
             Err(error) => self.refuse(explain(&error)),
+        }
+    }
+
+    /// Follows the files that resources name, too. One that cannot be followed is read again with the next change of
+    /// another, and said.
+    fn follow(&self, files: &mut FileWatch) {
+        for path in self.current.referenced() {
+            if let Err(error) = files.also(path) {
+                tracing::warn!(error = explain(&error), "changes of a file will not be seen");
+            }
         }
     }
 

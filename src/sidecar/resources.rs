@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::authn::Providers;
+use super::referenced::{References, Unreadable};
+use super::texts::{Parsed, Texts};
+use crate::authn::{KeyStore, Providers};
 use crate::authz::Snapshot;
-use crate::policy::{self, AccessPolicy, IdentityProvider, PolicySet, Resource};
-use crate::runtime::{FileError, read_limited};
-
-/// No resource file is larger.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
+use crate::policy::{self, IdentityProvider, PolicySet, Resource};
+use crate::runtime::FileError;
 
 /// Everything the resource files say, compiled.
 #[derive(Debug, Clone)]
@@ -20,6 +20,17 @@ pub struct Resources {
     counts: Counts,
     /// How often keys changed since the files were read.
     key_changes: u64,
+    basis: Basis,
+}
+
+/// What resources were made from.
+#[derive(Debug, Clone)]
+pub(super) struct Basis {
+    /// Of the resource files.
+    texts: String,
+    /// The files that they name, and a digest of what those hold.
+    references: References,
+    referenced: [u8; 32],
 }
 
 /// How many resources there are.
@@ -48,6 +59,32 @@ pub enum InvalidResources {
         #[source]
         source: std::io::Error,
     },
+    /// A name in a directory stands for nothing, as a link whose target is gone.
+    #[error("cannot read {path}, which is named like a resource file")]
+    Missing {
+        /// The name.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A name in a directory stands for something else than a file.
+    #[error("{path} is named like a resource file and is none; directories are not searched")]
+    NoFile {
+        /// The name.
+        path: PathBuf,
+    },
+    /// The files change faster than they can be read.
+    #[error(
+        "the resource files change while they are read; replace a file by renaming a new one over it"
+    )]
+    Unsteady,
+    /// A file holds nothing: cut short, or emptied.
+    #[error("{source_name} holds no resource; remove the file if that is meant")]
+    Empty {
+        /// The file.
+        source_name: String,
+    },
     /// A resource does not parse.
     #[error(transparent)]
     Parse(#[from] policy::InvalidResource),
@@ -57,6 +94,14 @@ pub enum InvalidResources {
     /// Rules cannot be compiled.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Rules(Vec<policy::InvalidRule>),
+    /// A header would hold a credential on the way in and an identity on the way to the application.
+    #[error(
+        "the header {0} carries credentials of an IdentityProvider; choose another one for spec.identity of the AccessPolicies"
+    )]
+    Header(String),
+    /// A file that a resource names cannot be read.
+    #[error(transparent)]
+    Referenced(#[from] Unreadable),
     /// Two resources of one kind share a name.
     #[error("{kind} {name} is defined twice: in {first} and in {second}")]
     Duplicate {
@@ -77,60 +122,69 @@ impl Resources {
     /// # Errors
     /// When any part of any file is wrong. Nothing is applied then.
     pub fn load(paths: &[PathBuf], workload: &policy::Workload) -> Result<Self, InvalidResources> {
-        Self::compile(&Texts::read(paths)?, workload)
+        let texts = Texts::read(paths)?;
+        Self::compile(&texts, texts.parse(workload)?, workload)
     }
 
-    /// Reads all files and compiles them, unless they hold what this was made from.
+    /// Reads all files and compiles them, unless they hold what `basis` was made from.
     ///
     /// # Errors
     /// As [`Resources::load`].
-    pub fn load_if_changed(
+    pub(super) fn load_if_changed(
         paths: &[PathBuf],
         workload: &policy::Workload,
-        digest: &str,
+        basis: &Basis,
     ) -> Result<Option<Self>, InvalidResources> {
         let texts = Texts::read(paths)?;
-        if texts.digest == digest {
+        if texts.digest == basis.texts && basis.references.read()?.1 == basis.referenced {
             return Ok(None);
         }
-        Self::compile(&texts, workload).map(Some)
+        Self::compile(&texts, texts.parse(workload)?, workload).map(Some)
     }
 
-    fn compile(texts: &Texts, workload: &policy::Workload) -> Result<Self, InvalidResources> {
-        let mut policies: Vec<AccessPolicy> = Vec::new();
-        let mut providers: Vec<IdentityProvider> = Vec::new();
-        let mut seen = Seen::default();
-        for (source, text) in &texts.files {
-            for resource in policy::parse(source, text)? {
-                match resource {
-                    Resource::AccessPolicy(policy) => {
-                        seen.once("AccessPolicy", &policy.metadata, source)?;
-                        policies.push(policy);
-                    }
-                    Resource::IdentityProvider(provider) => {
-                        seen.once("IdentityProvider", &provider.metadata, source)?;
-                        if provider.metadata.namespace == workload.namespace {
-                            providers.push(provider);
-                        }
-                    }
-                }
-            }
-        }
-        let compiled = Providers::new(&providers)?;
+    pub(super) fn compile(
+        texts: &Texts,
+        Parsed { policies, providers }: Parsed,
+        workload: &policy::Workload,
+    ) -> Result<Self, InvalidResources> {
+        let references = References::of(&providers);
+        let (files, referenced) = references.read()?;
+        let compiled = Providers::new(&providers, &files)?;
         let set = PolicySet::compile(&policies, &compiled.names(), workload)
             .map_err(InvalidResources::Rules)?;
+        refuse_shared_header(&set, &compiled)?;
         let counts = Counts {
             policies: policies.len(),
             rules: set.rule_count(),
             providers: providers.len(),
         };
+        let basis = Basis { texts: texts.digest.clone(), references, referenced };
         Ok(Self {
-            digest: texts.digest.clone(),
+            digest: basis.digest(),
             policies: Arc::new(set),
             providers: compiled,
             counts,
             key_changes: 0,
+            basis,
         })
+    }
+
+    /// What this was made from.
+    #[must_use]
+    pub(super) fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
+    /// The files that resources name.
+    pub(super) fn referenced(&self) -> impl Iterator<Item = &Path> {
+        self.basis.references.paths()
+    }
+
+    /// Takes the keys that were kept before a restart.
+    #[must_use]
+    pub(super) fn restore(mut self, store: &KeyStore, now: SystemTime) -> Self {
+        self.providers = self.providers.restore(store, now);
+        self
     }
 
     /// Takes over the keys of providers that did not change.
@@ -178,75 +232,39 @@ impl Resources {
     }
 }
 
-/// The files as they are, each with its name.
-struct Texts {
-    files: Vec<(String, String)>,
-    digest: String,
+/// The identity providers of all resource files, whatever their namespace: for looking at one credential.
+///
+/// # Errors
+/// When a file cannot be read or a resource does not parse.
+pub fn identity_providers(paths: &[PathBuf]) -> Result<Vec<IdentityProvider>, InvalidResources> {
+    let mut providers = Vec::new();
+    for (source, text) in &Texts::read(paths)?.files {
+        for resource in policy::parse(source, text)? {
+            match resource {
+                Resource::IdentityProvider(provider) => providers.push(provider),
+                Resource::AccessPolicy(_) => {}
+            }
+        }
+    }
+    Ok(providers)
 }
 
-impl Texts {
-    fn read(paths: &[PathBuf]) -> Result<Self, InvalidResources> {
+/// What is removed as a credential could not be set as an identity: Envoy removes last.
+fn refuse_shared_header(set: &PolicySet, providers: &Providers) -> Result<(), InvalidResources> {
+    let presentation = set.presentation();
+    let taken = providers.credential_names().headers;
+    let shared = [&presentation.user_header, &presentation.peer_header]
+        .into_iter()
+        .find(|name| taken.iter().any(|credential| credential == *name));
+    shared.map_or(Ok(()), |name| Err(InvalidResources::Header(name.clone())))
+}
+
+impl Basis {
+    /// A short name of all that was read.
+    fn digest(&self) -> String {
         let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        let mut texts = Vec::new();
-        for file in files(paths)? {
-            let text = read_limited(&file, MAX_FILE)?;
-            let name = file.display().to_string();
-            for part in [name.as_bytes(), &[0], text.as_bytes(), &[0]] {
-                hash.update(part);
-            }
-            texts.push((name, text));
-        }
-        let digest = hash.finish().as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect();
-        Ok(Self { files: texts, digest })
+        hash.update(self.texts.as_bytes());
+        hash.update(&self.referenced);
+        hash.finish().as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect()
     }
-}
-
-/// Names that were met, with the file they stand in.
-#[derive(Default)]
-struct Seen(Vec<(&'static str, String, String)>);
-
-impl Seen {
-    fn once(
-        &mut self,
-        kind: &'static str,
-        metadata: &policy::Metadata,
-        source: &str,
-    ) -> Result<(), InvalidResources> {
-        let name = format!("{}/{}", metadata.namespace, metadata.name);
-        if let Some((_, _, first)) = self.0.iter().find(|(k, n, _)| *k == kind && *n == name) {
-            let (first, second) = (first.clone(), source.to_owned());
-            return Err(InvalidResources::Duplicate { kind, name, first, second });
-        }
-        self.0.push((kind, name, source.to_owned()));
-        Ok(())
-    }
-}
-
-/// The files themselves, and the `*.yaml` and `*.yml` of directories, in order of their names. Hidden files are left
-/// out: a mounted volume keeps its old content in them.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InvalidResources> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let list = |source| InvalidResources::List { path: path.clone(), source };
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(list)? {
-            let file = entry.map_err(list)?.path();
-            if is_resource_file(&file) {
-                found.push(file);
-            }
-        }
-        found.sort();
-        files.extend(found);
-    }
-    Ok(files)
-}
-
-fn is_resource_file(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().first() == Some(&b'.'));
-    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    yaml && !hidden && path.is_file()
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use hopgate::authn::{KeySet, Providers, TokenFault, Verifier};
+use hopgate::authn::{KeySet, TokenFault, Verifier};
 use hopgate::policy::{Algorithm, Keys};
 use serde_json::{Value, json};
 
-use super::mint::{at, provider};
+use super::mint::{at, compile, provider};
 use super::peers::vectors;
 
 const ALL: &[Algorithm] = &[
@@ -18,6 +18,7 @@ const ALL: &[Algorithm] = &[
     Algorithm::PS512,
     Algorithm::ES256,
     Algorithm::ES384,
+    Algorithm::ES512,
     Algorithm::EdDSA,
 ];
 
@@ -25,31 +26,65 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// The keys of a group as a set; nothing when we keep none of them.
-fn key_set(group: &Value) -> Option<KeySet> {
+/// The keys of a group as a provider would have them: public keys as a set, a symmetric one as its shared secret;
+/// nothing when we keep none of them.
+fn keys_for(group: &Value, jws: &str) -> Option<KeySet> {
     let key = if group["public"].is_null() { &group["private"] } else { &group["public"] };
-    let set = if key["keys"].is_array() { key.clone() } else { json!({"keys": [key]}) };
-    KeySet::parse(set.to_string().as_bytes(), ALL).ok()
+    let all = key["keys"].as_array().cloned().unwrap_or_else(|| vec![key.clone()]);
+    if all.iter().all(|key| key["kty"] == "oct") {
+        let kid = &header(jws)["kid"];
+        let mut named = all.iter().filter(|key| all.len() == 1 || key["kid"] == *kid);
+        return match (named.next(), named.next()) {
+            (Some(key), None) => secret(key),
+            _ => None,
+        };
+    }
+    KeySet::parse(json!({"keys": all}).to_string().as_bytes(), ALL).ok()
+}
+
+/// A symmetric key as the secret of a provider with its one algorithm.
+fn secret(key: &Value) -> Option<KeySet> {
+    let algorithm = match key["alg"].as_str()? {
+        "HS256" => Algorithm::HS256,
+        "HS384" => Algorithm::HS384,
+        "HS512" => Algorithm::HS512,
+        _ => return None,
+    };
+    KeySet::secret(&unbase64(key["k"].as_str()?), &[algorithm]).ok()
+}
+
+fn unbase64(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap_or_default()
+}
+
+/// A published key has no private parts; some vectors carry them along.
+fn public(key: &Value) -> Value {
+    let mut key = key.clone();
+    for part in ["d", "p", "q", "dp", "dq", "qi"] {
+        key.as_object_mut().unwrap().shift_remove(part);
+    }
+    key
 }
 
 fn header(jws: &str) -> Value {
-    use base64::Engine as _;
-    let first = jws.split('.').next().unwrap();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(first).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
+    serde_json::from_slice(&unbase64(jws.split('.').next().unwrap())).unwrap_or_default()
 }
 
 /// Valid for Wycheproof and refused here, on purpose. Everything else has to agree.
 fn stricter_than_wycheproof(group: &Value, jws: &str) -> Option<&'static str> {
+    if jws.contains('?') {
+        return Some("characters that base64url has not");
+    }
     let alg = header(jws)["alg"].as_str().unwrap_or_default().to_owned();
-    if group["private"]["kty"] == "oct" || group["private"]["keys"][0]["kty"] == "oct" {
-        return Some("a MAC");
-    }
-    if alg == "ES512" {
-        return Some("P-521");
-    }
     let bound = group["public"]["alg"].as_str().unwrap_or(&alg);
     (bound != alg).then_some("a key bound to another algorithm")
+}
+
+/// Two cases are called invalid for padding that the file has lost: the same text is valid a few cases before.
+fn contradicts_itself(group: &Value, jws: &str) -> bool {
+    let mut cases = group["tests"].as_array().unwrap().iter();
+    cases.any(|case| case["result"] == "valid" && case["jws"] == jws)
 }
 
 #[test]
@@ -60,31 +95,35 @@ fn wycheproof_signatures() {
         ("json_web_key_test.json", 26),
         ("json_web_crypto_test.json", 83),
     ] {
-        let (mut cases, mut accepted, mut stricter) = (0, 0, 0);
+        let (mut cases, mut accepted, mut stricter, mut contradictions) = (0, 0, 0, 0);
         for group in read(&folder.join(file))["testGroups"].as_array().unwrap() {
-            let keys = key_set(group);
             for case in group["tests"].as_array().unwrap() {
                 cases += 1;
                 let what = format!("{file} {}: {}", case["tcId"], case["comment"]);
                 let text = if case["jwe"].is_null() { &case["jws"] } else { &case["jwe"] };
                 // The JSON serialisation arrives as no token at all.
                 let token = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-                let verified = keys
-                    .as_ref()
-                    .map(|keys| keys.verify_compact(&token))
-                    .is_some_and(|v| v.is_ok());
+                let verified =
+                    keys_for(group, &token).is_some_and(|keys| keys.verify_compact(&token).is_ok());
                 let expected = case["result"] == "valid";
                 if verified == expected {
                     accepted += usize::from(verified);
                     continue;
                 }
-                assert!(expected, "accepted: {what}");
+                if !expected {
+                    assert!(contradicts_itself(group, &token), "accepted: {what}");
+                    contradictions += 1;
+                    continue;
+                }
                 let is_jwe = !case["jwe"].is_null();
-                assert!(is_jwe || stricter_than_wycheproof(group, &token).is_some(), "{what}");
+                let why = stricter_than_wycheproof(group, &token);
+                assert!(is_jwe || why.is_some(), "{what}");
+                println!("{what}: {}", why.unwrap_or("encrypted"));
                 stricter += 1;
             }
         }
         assert!(cases >= least, "{file}: only {cases}");
+        assert!(contradictions <= 2, "{file}: {contradictions}");
         println!("{file}: {cases} cases, {accepted} accepted, {stricter} refused beyond it");
     }
 }
@@ -122,36 +161,29 @@ fn rfc_7520_cookbook() {
     for (file, expected) in [
         ("jws/4_1.rsa_v15_signature.json", Ok(())),
         ("jws/4_2.rsa-pss_signature.json", Ok(())),
-        // P-521.
-        ("jws/4_3.ecdsa_signature.json", Err("no usable key")),
-        ("jws/4_4.hmac-sha2_integrity_protection.json", Err("no usable key")),
+        ("jws/4_3.ecdsa_signature.json", Ok(())),
+        ("jws/4_4.hmac-sha2_integrity_protection.json", Ok(())),
+        // The payload is elsewhere, so what arrives is signed for something else.
+        ("jws/4_5.signature_with_detached_content.json", Err(TokenFault::BadSignature)),
         ("curve25519/jws.json", Ok(())),
-        ("rfc7797/4.2.hmac-sha2_b64_false.json", Err("no usable key")),
+        ("rfc7797/4.2.hmac-sha2_b64_false.json", Err(TokenFault::UnencodedPayload)),
     ] {
         let example = read(&folder.join(file));
-        let key = example["input"]["key"].clone();
-        let set = json!({"keys": [key]});
-        let Ok(keys) = KeySet::parse(set.to_string().as_bytes(), ALL) else {
-            assert_eq!(expected, Err("no usable key"), "{file}");
-            continue;
+        let key = &example["input"]["key"];
+        let set = || {
+            let set = json!({"keys": [public(key)]});
+            KeySet::parse(set.to_string().as_bytes(), ALL).unwrap()
         };
-        assert_eq!(expected, Ok(()), "{file}");
-        let jws = example["output"]["compact"].as_str().unwrap();
-        let payload = keys.verify_compact(jws).unwrap();
-        assert_eq!(payload, example["input"]["payload"].as_str().unwrap().as_bytes(), "{file}");
-    }
-    let keys = json!({"keys": [ed25519("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")]});
-    let keys = KeySet::parse(keys.to_string().as_bytes(), ALL).unwrap();
-    // A MAC, an unencoded payload, a detached one: each refused before any key matters.
-    for (file, fault) in [
-        ("jws/4_4.hmac-sha2_integrity_protection.json", TokenFault::Algorithm),
-        ("jws/4_5.signature_with_detached_content.json", TokenFault::Algorithm),
-        ("rfc7797/4.2.hmac-sha2_b64_false.json", TokenFault::CriticalExtension),
-    ] {
-        let example = read(&folder.join(file));
-        let compact = example["output"]["compact"].as_str();
-        let Some(jws) = compact else { continue };
-        assert_eq!(keys.verify_compact(jws).unwrap_err(), fault, "{file}");
+        let keys = if key["kty"] == "oct" { secret(key).unwrap() } else { set() };
+        let output = &example["output"];
+        let text = |member: &str| output["json_flat"][member].as_str().unwrap();
+        let jws = match output["compact"].as_str() {
+            Some(compact) => compact.to_owned(),
+            None => format!("{}..{}", text("protected"), text("signature")),
+        };
+        let payload = keys.verify_compact(&jws);
+        let wanted = example["input"]["payload"].as_str().unwrap().as_bytes();
+        assert_eq!(payload, expected.map(|()| wanted.to_vec()), "{file}");
     }
 }
 
@@ -180,9 +212,10 @@ fn istio_samples() {
     // The sample has no audience, so as a user's token it is refused, and for that alone.
     let mut sample =
         provider("istio", &[Algorithm::RS256], Keys::Inline(serde_json::from_str(&jwks).unwrap()));
-    sample.spec.issuer = "testing@secure.istio.io".into();
-    let providers = Providers::new(&[sample]).unwrap();
-    let code = |now| Verifier::new(1).user(&token, &providers, at(now)).unwrap_err().code();
+    sample.spec.tokens.as_mut().unwrap().issuers = vec!["testing@secure.istio.io".into()];
+    let providers = compile(&[sample]).unwrap();
+    let code =
+        |now| Verifier::new(1).unwrap().user(&token, &providers, at(now)).unwrap_err().code();
     assert_eq!(code(1_790_000_000), "wrong_audience");
     assert_eq!(code(1_532_389_000), "issued_in_future");
     assert_eq!(code(4_685_989_730), "token_expired");

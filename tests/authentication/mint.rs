@@ -2,13 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hopgate::authn::{Files, InvalidProvider, Providers};
 use hopgate::policy::{
-    Algorithm, ClaimMapping, IdentityProvider, IdentityProviderSpec, Keys, Metadata,
+    Algorithm, ClaimPath, ClaimRules, IdentityProvider, IdentityProviderSpec, Keys, Metadata,
+    TokenRules,
 };
 use serde_json::{Value, json};
 
@@ -28,6 +31,8 @@ pub enum Pair {
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
     Rsa(Box<RsaKeyPair>),
+    /// A shared secret.
+    Mac(hmac::Algorithm, Vec<u8>),
 }
 
 pub struct Signer {
@@ -45,6 +50,12 @@ impl Signer {
             "ES384" => Pair::Ec(
                 EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).unwrap(),
             ),
+            "ES512" => Pair::Ec(
+                EcdsaKeyPair::generate(&signature::ECDSA_P521_SHA512_FIXED_SIGNING).unwrap(),
+            ),
+            "HS256" => Pair::Mac(hmac::HMAC_SHA256, secret()),
+            "HS384" => Pair::Mac(hmac::HMAC_SHA384, secret()),
+            "HS512" => Pair::Mac(hmac::HMAC_SHA512, secret()),
             "EdDSA" => Pair::Ed(Ed25519KeyPair::generate().unwrap()),
             _ => Pair::Rsa(Box::new(RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap())),
         };
@@ -56,7 +67,11 @@ impl Signer {
             Pair::Ec(pair) => {
                 let point = &pair.public_key().as_ref()[1..];
                 let (x, y) = point.split_at(point.len() / 2);
-                let curve = if x.len() == 32 { "P-256" } else { "P-384" };
+                let curve = match x.len() {
+                    32 => "P-256",
+                    48 => "P-384",
+                    _ => "P-521",
+                };
                 json!({"kty": "EC", "crv": curve, "x": base64(x), "y": base64(y)})
             }
             Pair::Ed(pair) => {
@@ -66,6 +81,7 @@ impl Signer {
                 let n = pair.public_key().modulus().big_endian_without_leading_zero();
                 json!({"kty": "RSA", "n": base64(n), "e": "AQAB"})
             }
+            Pair::Mac(_, secret) => json!({"kty": "oct", "k": base64(secret)}),
         };
         jwk["kid"] = self.kid.into();
         jwk
@@ -76,6 +92,10 @@ impl Signer {
         let pair = match &self.pair {
             Pair::Ec(pair) => return pair.sign(&random, message).unwrap().as_ref().to_vec(),
             Pair::Ed(pair) => return pair.sign(message).as_ref().to_vec(),
+            Pair::Mac(algorithm, secret) => {
+                let key = hmac::Key::new(*algorithm, secret);
+                return hmac::sign(&key, message).as_ref().to_vec();
+            }
             Pair::Rsa(pair) => pair,
         };
         let padding: &'static dyn signature::RsaEncoding = match self.alg {
@@ -92,6 +112,25 @@ impl Signer {
         signature
     }
 
+    /// The shared secret of an HS signer.
+    pub fn secret(&self) -> &[u8] {
+        match &self.pair {
+            Pair::Mac(_, secret) => secret,
+            Pair::Ec(_) | Pair::Ed(_) | Pair::Rsa(_) => panic!("{} has no secret", self.alg),
+        }
+    }
+
+    /// The public key in DER (RFC 5280, `SubjectPublicKeyInfo`).
+    pub fn public_der(&self) -> Vec<u8> {
+        use aws_lc_rs::encoding::AsDer as _;
+        match &self.pair {
+            Pair::Ec(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+            Pair::Ed(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+            Pair::Rsa(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+            Pair::Mac(..) => panic!("{} has no public key", self.alg),
+        }
+    }
+
     /// A token with exactly this header and payload.
     pub fn raw(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", base64(header), base64(payload));
@@ -104,6 +143,13 @@ impl Signer {
         let header = json!({"alg": self.alg, "kid": self.kid, "typ": "JWT"});
         self.raw(&header.to_string(), &claims.to_string())
     }
+}
+
+/// As long as the longest digest.
+fn secret() -> Vec<u8> {
+    let mut secret = vec![0; 64];
+    aws_lc_rs::rand::fill(&mut secret).unwrap();
+    secret
 }
 
 /// Claims that are accepted at [`NOW`].
@@ -133,21 +179,17 @@ pub fn with(name: &str, value: Value) -> Value {
 }
 
 pub fn provider(name: &str, algorithms: &[Algorithm], keys: Keys) -> IdentityProvider {
-    let path = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    IdentityProvider {
-        metadata: Metadata { name: name.into(), namespace: "shop".into() },
-        spec: IdentityProviderSpec {
-            issuer: ISSUER.into(),
-            audiences: vec!["orders".into(), "payments".into()],
-            algorithms: algorithms.to_vec(),
-            keys,
-            leeway: LEEWAY,
-            claims: ClaimMapping {
-                roles: vec![path(&["realm_access", "roles"]), path(&["roles"])],
-                scopes: vec![path(&["scope"]), path(&["scp"])],
-            },
-        },
-    }
+    let tokens = TokenRules::new(ISSUER, algorithms.to_vec(), keys);
+    let mut rules = ClaimRules::for_audiences(vec!["orders".into(), "payments".into()]);
+    rules.leeway = LEEWAY;
+    let mut spec = IdentityProviderSpec::for_tokens(tokens, rules);
+    spec.claims.roles = vec![ClaimPath::of(&["realm_access", "roles"]), ClaimPath::of(&["roles"])];
+    IdentityProvider { metadata: Metadata { name: name.into(), namespace: "shop".into() }, spec }
+}
+
+/// Providers whose keys stand in no file.
+pub fn compile(specs: &[IdentityProvider]) -> Result<Providers, InvalidProvider> {
+    Providers::new(specs, &Files::none())
 }
 
 pub fn inline(signers: &[&Signer]) -> Keys {

@@ -1,8 +1,16 @@
 //! Certificates: ours, made by the way, and those a real Envoy recorded.
 
+mod bench;
+mod clients;
+mod forwarded;
+mod pki;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hopgate::authn::Verifier;
 use hopgate::identity::TrustDomain;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -51,7 +59,7 @@ pub fn encoded(pem: &str) -> String {
 }
 
 fn judged(principal: &str, certificate: &str) -> String {
-    match Verifier::new(1).peer(principal, certificate, &domain(), at(mint::NOW)) {
+    match Verifier::new(1).unwrap().peer(principal, certificate, &domain(), at(mint::NOW)) {
         Ok(peer) => peer.id().to_string(),
         Err(refused) => refused.code().to_owned(),
     }
@@ -59,13 +67,17 @@ fn judged(principal: &str, certificate: &str) -> String {
 
 #[test]
 fn one_uri_that_is_the_principal_proves_the_peer() {
-    let certificate = encoded(&pem(|_| {}));
-    let verifier = Verifier::new(1);
+    let pem = pem(|_| {});
+    let certificate = encoded(&pem);
+    let verifier = Verifier::new(1).unwrap();
     let prove =
         |now| verifier.peer(PRINCIPAL, &certificate, &domain(), at(now)).map_err(|e| e.code());
     let peer = prove(mint::NOW).unwrap();
     assert_eq!(peer.id().as_str(), PRINCIPAL);
     assert_eq!(peer.expires_at(), at(mint::NOW + 60));
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = STANDARD.decode(body).unwrap();
+    assert_eq!(peer.thumbprint(), digest(&SHA256, &der).as_ref());
     assert!(Arc::ptr_eq(&peer, &prove(mint::NOW + 60).unwrap()), "read once");
     // Known or not, it is judged each time.
     assert_eq!(prove(mint::NOW + 61).unwrap_err(), "certificate_expired");
@@ -133,14 +145,15 @@ fn certificates_recorded_from_envoy() {
         let part = |name: &str| source[name].as_str().unwrap_or_default();
         let (principal, certificate) = (part("principal"), part("certificate"));
         let recorded = at(1_795_000_000);
-        let outcome = match Verifier::new(1).peer(principal, certificate, &corp, recorded) {
+        let outcome = match Verifier::new(1).unwrap().peer(principal, certificate, &corp, recorded)
+        {
             Ok(peer) => peer.id().to_string(),
             Err(refused) => refused.code().to_owned(),
         };
         // Where Envoy was not told to send the certificate, the principal alone proves nothing.
         let expected = if certificate.is_empty() { "certificate_missing" } else { expected };
         assert_eq!(outcome, expected, "{name}");
-        let elsewhere = Verifier::new(1).peer(principal, certificate, &domain(), recorded);
+        let elsewhere = Verifier::new(1).unwrap().peer(principal, certificate, &domain(), recorded);
         assert!(elsewhere.is_err(), "{name} in another mesh");
         seen += 1;
     }

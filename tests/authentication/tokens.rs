@@ -1,23 +1,22 @@
 //! Tokens: every algorithm, every rule on claims, and the memory of what was proven.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hopgate::authn::{KeySet, Providers, Verifier};
-use hopgate::policy::{Algorithm, Keys};
+use hopgate::policy::{Algorithm, ClaimRules, KeyLife, Keys};
 use serde_json::json;
 
-use super::mint::{self, Signer, at, base64, claims, inline, provider, with};
+use super::mint::{self, Signer, at, base64, claims, compile, inline, provider, with};
 
 const NOW: u64 = mint::NOW;
 const ES: &[Algorithm] = &[Algorithm::ES256];
 
 fn one(signer: &Signer) -> Providers {
-    Providers::new(&[provider("sso", ES, inline(&[signer]))]).unwrap()
+    compile(&[provider("sso", ES, inline(&[signer]))]).unwrap()
 }
 
 fn refusal(token: &str, providers: &Providers) -> &'static str {
-    match Verifier::new(100).user(token, providers, at(NOW)) {
+    match Verifier::new(100).unwrap().user(token, providers, at(NOW)) {
         Ok(_) => "accepted",
         Err(refused) => refused.code(),
     }
@@ -34,12 +33,14 @@ fn every_algorithm_is_proven_and_a_flipped_bit_is_not() {
         ("PS512", Algorithm::PS512),
         ("ES256", Algorithm::ES256),
         ("ES384", Algorithm::ES384),
+        ("ES512", Algorithm::ES512),
         ("EdDSA", Algorithm::EdDSA),
     ] {
         let signer = Signer::new(name, "k");
         let keys = inline(&[&signer]);
-        let providers = Providers::new(&[provider("sso", &[algorithm], keys)]).unwrap();
-        let user = Verifier::new(10).user(&signer.token(&claims()), &providers, at(NOW)).unwrap();
+        let providers = compile(&[provider("sso", &[algorithm], keys)]).unwrap();
+        let user =
+            Verifier::new(10).unwrap().user(&signer.token(&claims()), &providers, at(NOW)).unwrap();
         assert_eq!(user.facts().subject(), "alice", "{name}");
 
         let signed = signer.token(&claims());
@@ -65,14 +66,15 @@ fn what_a_user_is_comes_from_the_token() {
     said["realm_access"] = json!({"roles": ["support"]});
     said["scp"] = json!(["refunds"]);
     said["aud"] = json!(["other", "payments"]);
-    let user = Verifier::new(10).user(&signer.token(&said), &one(&signer), at(NOW)).unwrap();
+    let user =
+        Verifier::new(10).unwrap().user(&signer.token(&said), &one(&signer), at(NOW)).unwrap();
     assert_eq!(user.facts().provider(), "sso");
     assert_eq!(user.facts().subject(), "alice");
     assert_eq!(user.facts().roles(), ["support", "customer"]);
     assert_eq!(user.facts().scopes(), ["orders:read", "orders:write", "refunds"]);
     assert_eq!(user.facts().claims().get("jti"), Some(&json!("t-1")));
     assert_eq!(user.token_id(), Some("t-1"));
-    assert_eq!(user.expires_at(), at(NOW + 300));
+    assert_eq!(user.expires_at(), Some(at(NOW + 300)));
     // A log line of a user does not spill the claims.
     assert_eq!(format!("{user:?}"), "User { provider: \"sso\", subject: \"alice\", .. }");
 }
@@ -150,7 +152,7 @@ fn algorithm_confusion_is_refused() {
     let ec = Signer::new("ES256", "ec");
     let rsa = Signer::new("RS256", "rsa");
     let allowed = [Algorithm::ES256, Algorithm::RS256];
-    let providers = Providers::new(&[provider("sso", &allowed, inline(&[&ec, &rsa]))]).unwrap();
+    let providers = compile(&[provider("sso", &allowed, inline(&[&ec, &rsa]))]).unwrap();
     let payload = claims().to_string();
     // A MAC keyed with the public key, as text anyone can fetch.
     let jwk = rsa.jwk().to_string();
@@ -219,14 +221,13 @@ fn unbase64(text: &str) -> Vec<u8> {
 #[test]
 fn keys_with_one_name_or_none_are_all_tried_up_to_a_bound() {
     let twins = [Signer::new("ES256", "k"), Signer::new("ES256", "k")];
-    let providers =
-        Providers::new(&[provider("sso", ES, inline(&[&twins[0], &twins[1]]))]).unwrap();
+    let providers = compile(&[provider("sso", ES, inline(&[&twins[0], &twins[1]]))]).unwrap();
     for twin in &twins {
         assert_eq!(refusal(&twin.token(&claims()), &providers), "accepted");
     }
     let many: Vec<Signer> = (0..9).map(|_| Signer::new("ES256", "k")).collect();
     let all: Vec<&Signer> = many.iter().collect();
-    let providers = Providers::new(&[provider("sso", ES, inline(&all))]).unwrap();
+    let providers = compile(&[provider("sso", ES, inline(&all))]).unwrap();
     let header = r#"{"alg":"ES256"}"#;
     let token = |signer: &Signer| signer.raw(header, &claims().to_string());
     assert_eq!(refusal(&token(&many[7]), &providers), "accepted");
@@ -238,14 +239,14 @@ fn the_issuer_chooses_the_keys() {
     let ours = Signer::new("ES256", "k");
     let theirs = Signer::new("ES256", "k");
     let mut other = provider("partner", ES, inline(&[&theirs]));
-    other.spec.issuer = "https://partner.example".into();
-    let providers = Providers::new(&[provider("sso", ES, inline(&[&ours])), other]).unwrap();
+    other.spec.tokens.as_mut().unwrap().issuers = vec!["https://partner.example".into()];
+    let providers = compile(&[provider("sso", ES, inline(&[&ours])), other]).unwrap();
     assert_eq!(refusal(&ours.token(&claims()), &providers), "accepted");
     // A partner cannot speak for our users, nor under our name.
     assert_eq!(refusal(&theirs.token(&claims()), &providers), "bad_signature");
     let forged = with("iss", json!("https://partner.example"));
     assert_eq!(refusal(&ours.token(&forged), &providers), "bad_signature");
-    let user = Verifier::new(1).user(&theirs.token(&forged), &providers, at(NOW)).unwrap();
+    let user = Verifier::new(1).unwrap().user(&theirs.token(&forged), &providers, at(NOW)).unwrap();
     assert_eq!(user.facts().provider(), "partner");
 }
 
@@ -253,7 +254,7 @@ fn the_issuer_chooses_the_keys() {
 fn a_remembered_token_is_the_same_user_until_it_expires() {
     let signer = Signer::new("ES256", "k");
     let providers = one(&signer);
-    let verifier = Verifier::new(100);
+    let verifier = Verifier::new(100).unwrap();
     let token = signer.token(&claims());
     let first = verifier.user(&token, &providers, at(NOW)).unwrap();
     let again = verifier.user(&token, &providers, at(NOW + 329)).unwrap();
@@ -271,7 +272,7 @@ fn a_remembered_token_is_the_same_user_until_it_expires() {
 fn a_token_pushed_out_of_the_first_table_is_still_known() {
     let signer = Signer::new("ES256", "k");
     let providers = one(&signer);
-    let verifier = Verifier::new(10_000);
+    let verifier = Verifier::new(10_000).unwrap();
     let mut known = Vec::new();
     for n in 0..400 {
         let token = signer.token(&with("sub", json!(format!("user-{n}"))));
@@ -290,18 +291,15 @@ fn a_token_pushed_out_of_the_first_table_is_still_known() {
 fn a_change_of_keys_or_rules_undoes_what_was_remembered() {
     let old = Signer::new("ES256", "old");
     let new = Signer::new("ES256", "new");
-    let source = Keys::JwksUri {
-        uri: "https://sso.example/keys".into(),
-        refresh_interval: Duration::from_secs(300),
-    };
+    let source = Keys::JwksUri { uri: "https://sso.example/keys".into(), life: KeyLife::default() };
     let set = |signers: &[&Signer]| {
         let Keys::Inline(set) = inline(signers) else { panic!("inline") };
         Arc::new(KeySet::parse(set.to_string().as_bytes(), ES).unwrap())
     };
-    let verifier = Verifier::new(100);
+    let verifier = Verifier::new(100).unwrap();
     let token = old.token(&claims());
 
-    let empty = Providers::new(&[provider("sso", ES, source.clone())]).unwrap();
+    let empty = compile(&[provider("sso", ES, source.clone())]).unwrap();
     assert_eq!(empty.missing_keys(), ["sso"]);
     assert_eq!(verifier.user(&token, &empty, at(NOW)).unwrap_err().code(), "keys_unavailable");
 
@@ -314,25 +312,23 @@ fn a_change_of_keys_or_rules_undoes_what_was_remembered() {
 
     // Rules that changed, with the keys taken over.
     let mut narrower = provider("sso", ES, source);
-    narrower.spec.audiences = vec!["payments".into()];
-    let narrowed = Providers::new(&[narrower.clone()]).unwrap().inherit_keys(&both);
+    narrower.spec.rules = ClaimRules::for_audiences(vec!["payments".into()]);
+    let narrowed = compile(&[narrower.clone()]).unwrap().inherit_keys(&both);
     assert!(narrowed.missing_keys().is_empty());
     assert_eq!(verifier.user(&token, &narrowed, at(NOW)).unwrap_err().code(), "wrong_audience");
 
     // A provider that is gone.
-    let nobody = Providers::new(&[]).unwrap();
+    let nobody = compile(&[]).unwrap();
     assert_eq!(verifier.user(&token, &nobody, at(NOW)).unwrap_err().code(), "unknown_issuer");
 
     // Keys fetched from elsewhere, or for other algorithms, are not taken over.
     let mut moved = narrower.clone();
-    moved.spec.keys = Keys::JwksUri {
-        uri: "https://sso.example/other".into(),
-        refresh_interval: Duration::from_secs(300),
-    };
+    moved.spec.tokens.as_mut().unwrap().keys =
+        Some(Keys::JwksUri { uri: "https://sso.example/other".into(), life: KeyLife::default() });
     let mut widened = narrower;
-    widened.spec.algorithms = vec![Algorithm::ES256, Algorithm::RS256];
+    widened.spec.tokens.as_mut().unwrap().algorithms = vec![Algorithm::ES256, Algorithm::RS256];
     for spec in [moved, widened] {
-        let inherited = Providers::new(&[spec]).unwrap().inherit_keys(&both);
+        let inherited = compile(&[spec]).unwrap().inherit_keys(&both);
         assert_eq!(inherited.missing_keys(), ["sso"]);
     }
 }
@@ -342,34 +338,40 @@ fn providers_that_cannot_be_told_apart_or_trust_too_much_are_refused() {
     let signer = Signer::new("ES256", "k");
     let good = provider("sso", ES, inline(&[&signer]));
     let mut namesake = good.clone();
-    namesake.spec.issuer = "https://other.example".into();
+    namesake.spec.tokens.as_mut().unwrap().issuers = vec!["https://other.example".into()];
     let mut twin = good.clone();
     twin.metadata.name = "twin".into();
-    let change = |change: &dyn Fn(&mut hopgate::policy::IdentityProviderSpec)| {
+    let change = |change: &dyn Fn(&mut hopgate::policy::TokenRules)| {
         let mut changed = good.clone();
-        change(&mut changed.spec);
-        Providers::new(&[changed]).unwrap_err().to_string()
+        change(changed.spec.tokens.as_mut().unwrap());
+        compile(&[changed]).unwrap_err().to_string()
     };
-    let error = Providers::new(&[good.clone(), namesake]).unwrap_err().to_string();
+    let audiences = |audiences: Vec<String>| {
+        let mut changed = good.clone();
+        changed.spec.rules = ClaimRules::for_audiences(audiences);
+        compile(&[changed]).unwrap_err().to_string()
+    };
+    let error = compile(&[good.clone(), namesake]).unwrap_err().to_string();
     assert_eq!(error, "identity provider sso: another one has this name");
-    let error = Providers::new(&[good.clone(), twin]).unwrap_err().to_string();
+    let error = compile(&[good.clone(), twin]).unwrap_err().to_string();
     assert_eq!(
         error,
         "identity provider twin: another one has the issuer \"https://sso.example/\""
     );
     for (error, part) in [
-        (change(&|spec| spec.audiences.clear()), "an audience is needed"),
-        (change(&|spec| spec.audiences = vec![String::new()]), "an audience is needed"),
+        (audiences(vec![]), "an audience is needed"),
+        (audiences(vec![String::new()]), "an audience is needed"),
         (change(&|spec| spec.algorithms.clear()), "an algorithm is needed"),
-        (change(&|spec| spec.issuer.clear()), "the issuer is empty"),
+        (change(&|spec| spec.issuers.clear()), "the issuer is empty"),
+        (change(&|spec| spec.issuers = vec![String::new()]), "the issuer is empty"),
         (change(&|spec| spec.algorithms = vec![Algorithm::RS256]), "no usable key"),
-        (change(&|spec| spec.keys = Keys::Inline(json!({}))), "no array \"keys\""),
+        (change(&|spec| spec.keys = Some(Keys::Inline(json!({})))), "no array \"keys\""),
         (
             change(&|spec| {
-                spec.keys = Keys::JwksUri {
+                spec.keys = Some(Keys::JwksUri {
                     uri: "http://sso.example/keys".into(),
-                    refresh_interval: Duration::from_secs(300),
-                };
+                    life: KeyLife::default(),
+                });
             }),
             "allowed only to loopback addresses",
         ),

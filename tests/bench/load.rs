@@ -26,8 +26,9 @@ const END_HEADERS: u8 = 4;
 pub struct Load {
     stream: UnixStream,
     headers: Vec<u8>,
-    /// The gRPC message with its five-byte prefix.
-    message: Vec<u8>,
+    /// gRPC messages with their five-byte prefix, sent in turn.
+    messages: Vec<Vec<u8>>,
+    next_message: usize,
     next_stream: u32,
     /// What the server lets us send on the connection.
     window: i64,
@@ -37,10 +38,14 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn new(socket: &Path, message: &[u8]) -> Self {
-        let mut framed = vec![0];
-        framed.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
-        framed.extend_from_slice(message);
+    /// Messages are sent in turn, beginning with the one at `first`.
+    pub fn new(socket: &Path, messages: &[Vec<u8>], first: usize) -> Self {
+        let framed = |message: &Vec<u8>| {
+            let mut framed = vec![0];
+            framed.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+            framed.extend_from_slice(message);
+            framed
+        };
         let mut stream = UnixStream::connect(socket).unwrap();
         let mut hello = PREFACE.to_vec();
         // INITIAL_WINDOW_SIZE as large as it may be, and the connection's window too: answers are never held back.
@@ -51,7 +56,8 @@ impl Load {
         Self {
             stream,
             headers: header_block(),
-            message: framed,
+            messages: messages.iter().map(framed).collect(),
+            next_message: first,
             next_stream: 1,
             window: 65_535,
             received: VecDeque::new(),
@@ -64,12 +70,15 @@ impl Load {
         let (mut sent, mut ended, mut allowed) = (0, 0, 0);
         let mut out = Vec::new();
         let mut buffer = vec![0; 256 * 1024];
-        let size = i64::try_from(self.message.len()).unwrap();
+        let longest = self.messages.iter().map(Vec::len).max().unwrap();
+        let longest = i64::try_from(longest).unwrap();
         while ended < checks {
-            while sent < checks && sent - ended < IN_FLIGHT && self.window >= size {
+            while sent < checks && sent - ended < IN_FLIGHT && self.window >= longest {
+                let message = &self.messages[self.next_message % self.messages.len()];
                 put_frame(&mut out, HEADERS, END_HEADERS, self.next_stream, &self.headers);
-                put_frame(&mut out, DATA, END_STREAM, self.next_stream, &self.message);
-                self.window -= size;
+                put_frame(&mut out, DATA, END_STREAM, self.next_stream, message);
+                self.window -= i64::try_from(message.len()).unwrap();
+                self.next_message += 1;
                 self.next_stream += 2;
                 sent += 1;
             }

@@ -22,22 +22,57 @@ mod bare;
 mod load;
 mod material;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use load::Load;
-use material::Material;
+use material::{Material, Signed};
 
 const ROUNDS: usize = 7;
 const CHECKS: usize = 60_000;
 const WARM_UP: usize = 10_000;
+/// Of tokens that were never seen before, each costs a signature to make first.
+const UNSEEN_CHECKS: usize = 3_000;
+const UNSEEN_WARM_UP: usize = 300;
 
 /// One server to measure; ended when this goes, also by a panic.
 struct Case {
     name: &'static str,
     socket: PathBuf,
     child: Child,
+    load: Messages,
+}
+
+/// What is sent to a server.
+struct Messages {
+    messages: Vec<Vec<u8>>,
+    next: Cell<usize>,
+    warm_up: usize,
+    checks: usize,
+}
+
+impl Messages {
+    /// The same message again and again.
+    fn same(message: Vec<u8>) -> Self {
+        let (warm_up, checks) = (WARM_UP, CHECKS);
+        Self { messages: vec![message], next: Cell::new(0), warm_up, checks }
+    }
+
+    /// Each only once.
+    fn unseen(material: &Material, signed: Signed) -> Self {
+        let (warm_up, checks) = (UNSEEN_WARM_UP, UNSEEN_CHECKS);
+        let tokens = material.distinct(signed, warm_up + ROUNDS * checks);
+        let messages = tokens.iter().map(|token| material.check_request(token)).collect();
+        Self { messages, next: Cell::new(0), warm_up, checks }
+    }
+
+    fn send(&self, case: &Case, count: usize) {
+        let first = self.next.replace(self.next.get() + count);
+        let allowed = Load::new(&case.socket, &self.messages, first).run(count);
+        assert_eq!(allowed, count, "{}: every Check must be allowed", case.name);
+    }
 }
 
 impl Drop for Case {
@@ -54,54 +89,76 @@ fn main() {
     }
     let directory = std::env::temp_dir().join(format!("hopgate-bench-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
+    eprintln!("making keys and tokens");
     let material = Material::make();
-    let mut cases = vec![bare_server(&directory)];
-    for (name, rules) in
-        [("hopgate, 10 rules", 10), ("hopgate, 100 rules", 100), ("hopgate, 10,000 rules", 10_000)]
-    {
-        cases.push(sidecar(&directory, name, rules, &material));
+    let cached = material.check_request(&material.distinct(Signed::Rs256, 1)[0]);
+    println!(
+        "CheckRequest of {} bytes, {CHECKS} Checks a round ({UNSEEN_CHECKS} where each token is new), {ROUNDS} rounds, \
+         1 connection x 64 in flight, unix socket",
+        cached.len()
+    );
+    let mut cases = vec![bare_server(&directory, Messages::same(cached.clone()))];
+    for (name, rules) in [
+        ("token seen, 10 rules", 10),
+        ("token seen, 100 rules", 100),
+        ("token seen, 10,000 rules", 10_000),
+    ] {
+        let files = [("provider.yaml", material.tokens()), ("policy.yaml", material.policy(rules))];
+        cases.push(sidecar(&directory, name, &files, Messages::same(cached.clone())));
     }
-    let result = measure(&cases, &material);
+    for (name, signed) in [
+        ("token new, RS256", Signed::Rs256),
+        ("token new, ES256", Signed::Es256),
+        ("token new, EdDSA", Signed::EdDsa),
+    ] {
+        let files = [("provider.yaml", material.tokens()), ("policy.yaml", material.policy(100))];
+        cases.push(sidecar(&directory, name, &files, Messages::unseen(&material, signed)));
+    }
+    let url = introspection_server();
+    let files =
+        [("provider.yaml", material.introspection(&url)), ("policy.yaml", material.policy(100))];
+    let opaque = Messages::same(material.check_request(material::OPAQUE));
+    cases.push(sidecar(&directory, "introspected before", &files, opaque));
+    let (provider, keys) = material.api_keys();
+    let files =
+        [("provider.yaml", provider), ("keys.txt", keys), ("policy.yaml", material.policy(100))];
+    let key = Messages::same(material.check_request(material::API_KEY));
+    cases.push(sidecar(&directory, "API key", &files, key));
+
+    let result = measure(&cases);
     print(&cases, &result);
     cases.clear();
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
 /// CPU nanoseconds per Check: by case, then by round.
-fn measure(cases: &[Case], material: &Material) -> Vec<Vec<f64>> {
-    let message = material.check_request();
-    println!(
-        "CheckRequest of {} bytes, {CHECKS} Checks a round, {ROUNDS} rounds, 1 connection x 64 in flight, unix socket",
-        message.len()
-    );
+fn measure(cases: &[Case]) -> Vec<Vec<f64>> {
     let mut result = vec![Vec::new(); cases.len()];
-    let check = |case: &Case, count| {
-        let allowed = Load::new(&case.socket, &message).run(count);
-        assert_eq!(allowed, count, "{}: every Check must be allowed", case.name);
-    };
     for case in cases {
         wait_for(&case.socket);
-        check(case, WARM_UP);
+        // The first alone, so that what has to be learned is learned before many ask.
+        case.load.send(case, 1);
+        case.load.send(case, case.load.warm_up - 1);
     }
     for round in 0..ROUNDS {
         eprintln!("round {} of {ROUNDS}", round + 1);
         for (case, costs) in cases.iter().zip(&mut result) {
             let before = cpu_nanoseconds(case.child.id());
-            check(case, CHECKS);
-            costs.push((cpu_nanoseconds(case.child.id()) - before) / CHECKS as f64);
+            case.load.send(case, case.load.checks);
+            costs.push((cpu_nanoseconds(case.child.id()) - before) / case.load.checks as f64);
         }
     }
     result
 }
 
 fn print(cases: &[Case], result: &[Vec<f64>]) {
-    println!("{:<24} {:>14} {:>22}", "server", "CPU per Check", "ratio to bare (range)");
+    println!("{:<26} {:>14} {:>22}", "server", "CPU per Check", "ratio to bare (range)");
     let bare = &result[0];
     for (case, costs) in cases.iter().zip(result) {
         let ratios: Vec<f64> = costs.iter().zip(bare).map(|(cost, bare)| cost / bare).collect();
         let (low, middle, high) = spread(&ratios);
         println!(
-            "{:<24} {:>11.2} us {middle:>8.2} ({low:.2} to {high:.2})",
+            "{:<26} {:>11.2} us {middle:>8.2} ({low:.2} to {high:.2})",
             case.name,
             spread(costs).1 / 1000.0
         );
@@ -118,19 +175,20 @@ fn spread(values: &[f64]) -> (f64, f64, f64) {
     (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1])
 }
 
-fn bare_server(directory: &Path) -> Case {
+fn bare_server(directory: &Path, load: Messages) -> Case {
     let socket = directory.join("bare.sock");
     let this = std::env::current_exe().unwrap();
     let child = pinned(&this).arg("bare-server").arg(&socket).spawn().unwrap();
-    Case { name: "bare tonic, answers OK", socket, child }
+    Case { name: "bare tonic, answers OK", socket, child, load }
 }
 
-fn sidecar(directory: &Path, name: &'static str, rules: usize, material: &Material) -> Case {
-    let home = directory.join(rules.to_string());
+fn sidecar(directory: &Path, name: &'static str, files: &[(&str, String)], load: Messages) -> Case {
+    let home = directory.join(name.replace([' ', ','], "-"));
     std::fs::create_dir_all(&home).unwrap();
     let socket = home.join("authz.sock");
-    std::fs::write(home.join("provider.yaml"), material.provider()).unwrap();
-    std::fs::write(home.join("policy.yaml"), material.policy(rules)).unwrap();
+    for (file, text) in files {
+        std::fs::write(home.join(file), text).unwrap();
+    }
     let config = "workload: { trustDomain: bench.mesh, namespace: shop, serviceAccount: orders, labels: { app: orders } }\n\
          resources: [provider.yaml, policy.yaml]\n\
          extAuthz: { listen: [\"unix:authz.sock\"] }\n\
@@ -142,7 +200,29 @@ fn sidecar(directory: &Path, name: &'static str, rules: usize, material: &Materi
         .arg(home.join("sidecar.yaml"))
         .spawn()
         .unwrap();
-    Case { name, socket, child }
+    Case { name, socket, child, load }
+}
+
+/// A server that calls every token active; its URL.
+fn introspection_server() -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/introspect", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = vec![0; 8192];
+            let _length = stream.read(&mut request).unwrap();
+            let body = r#"{"active":true,"sub":"alice","roles":["customer","reader"],"scope":"openid orders:read"}"#;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(body.as_bytes()).unwrap();
+        }
+    });
+    url
 }
 
 /// Runs a program on the first core, if `taskset` can do that here.

@@ -18,32 +18,65 @@ use prost::Message as _;
 
 const PEER: &str = "spiffe://bench.mesh/ns/shop/sa/web";
 
+/// An API key, and its hash as a key file holds it.
+pub const API_KEY: &str = "hk_bench_4f1d0c2b7a9e48d3b6c5a1e2f3d4c5b6";
+pub const OPAQUE: &str = "ory_at_3Jd7-opaque-token-of-a-usual-length-0123456789abcdef";
+
 pub struct Material {
-    jwks: String,
-    token: String,
+    signers: [Signer; 3],
     certificate: String,
+}
+
+/// A key of one kind.
+struct Signer {
+    algorithm: jsonwebtoken::Algorithm,
+    key: jsonwebtoken::EncodingKey,
+    jwk: String,
+}
+
+/// Which key signs.
+#[derive(Clone, Copy)]
+pub enum Signed {
+    Rs256,
+    Es256,
+    EdDsa,
 }
 
 impl Material {
     pub fn make() -> Self {
-        let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
-        let pkcs8: Pkcs8V1Der<'_> = key.as_der().unwrap();
-        let public = key.public_key();
-        let modulus = URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero());
-        let exponent = URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero());
-        let jwks = format!(
-            r#"{{"keys":[{{"kty":"RSA","kid":"bench","alg":"RS256","use":"sig","n":"{modulus}","e":"{exponent}"}}]}}"#
-        );
-        let pem = pem("PRIVATE KEY", pkcs8.as_ref());
-        Self { jwks, token: token(&pem), certificate: certificate() }
+        Self { signers: [rsa(), ec(), ed()], certificate: certificate() }
     }
 
-    pub fn provider(&self) -> String {
-        format!(
-            "apiVersion: hopgate.dev/v1alpha1\nkind: IdentityProvider\nmetadata: {{ name: sso, namespace: shop }}\n\
-             spec:\n  issuer: https://sso.bench\n  audiences: [orders]\n  keys:\n    inline: {}\n",
-            self.jwks
-        )
+    /// A provider of JWTs, whose keys are of all kinds.
+    pub fn tokens(&self) -> String {
+        let jwks: Vec<&str> = self.signers.iter().map(|signer| signer.jwk.as_str()).collect();
+        provider(&format!(
+            "issuer: https://sso.bench\n  audiences: [orders]\n  algorithms: [RS256, ES256, EdDSA]\n  keys:\n    inline: {{\"keys\":[{}]}}",
+            jwks.join(",")
+        ))
+    }
+
+    /// A provider whose server judges opaque tokens.
+    pub fn introspection(&self, url: &str) -> String {
+        provider(&format!("introspection: {{ url: {url}, auth: none, ttl: 1h }}"))
+    }
+
+    /// A provider of API keys, and its key file.
+    pub fn api_keys(&self) -> (String, String) {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, API_KEY.as_bytes());
+        let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let keys = format!("keys: [{{ id: bench, sha256: {hash}, roles: [customer] }}]\n");
+        (provider("apiKeys: { file: keys.txt }"), keys)
+    }
+
+    /// So many tokens, each another text.
+    pub fn distinct(&self, signed: Signed, count: usize) -> Vec<String> {
+        let signer = &self.signers[match signed {
+            Signed::Rs256 => 0,
+            Signed::Es256 => 1,
+            Signed::EdDsa => 2,
+        }];
+        (0..count).map(|number| signer.token(number)).collect()
     }
 
     /// One rule that matches; the others differ in path, peer or role.
@@ -79,9 +112,9 @@ impl Material {
         text
     }
 
-    pub fn check_request(&self) -> Vec<u8> {
+    pub fn check_request(&self, credential: &str) -> Vec<u8> {
         let path = "/customers/alice/orders/2026-11-01?page=2";
-        let authorization = format!("Bearer {}", self.token);
+        let authorization = format!("Bearer {credential}");
         let headers = [
             (":method", "GET"),
             (":path", path),
@@ -141,18 +174,68 @@ impl Material {
     }
 }
 
-fn token(pem: &str) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let claims = serde_json::json!({
-        "iss": "https://sso.bench", "aud": ["orders", "account"], "sub": "alice", "iat": now, "exp": now + 3600,
-        "jti": "onrtac:5f4d7b1e", "azp": "web", "sid": "c0ffee00-1111-2222-3333-444455556666",
-        "roles": ["customer", "reader"], "scope": "openid email orders:read", "preferred_username": "alice",
-        "email": "alice@example.com", "email_verified": true, "tenant": "acme",
-    });
-    let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
-    header.kid = Some("bench".into());
-    let key = jsonwebtoken::EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
-    jsonwebtoken::encode(&header, &claims, &key).unwrap()
+fn provider(spec: &str) -> String {
+    format!(
+        "apiVersion: hopgate.dev/v1alpha1\nkind: IdentityProvider\nmetadata: {{ name: sso, namespace: shop }}\nspec:\n  {spec}\n"
+    )
+}
+
+impl Signer {
+    fn token(&self, number: usize) -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let claims = serde_json::json!({
+            "iss": "https://sso.bench", "aud": ["orders", "account"], "sub": "alice", "iat": now, "exp": now + 3600,
+            "jti": format!("onrtac:{number:08x}"), "azp": "web", "sid": "c0ffee00-1111-2222-3333-444455556666",
+            "roles": ["customer", "reader"], "scope": "openid email orders:read", "preferred_username": "alice",
+            "email": "alice@example.com", "email_verified": true, "tenant": "acme",
+        });
+        let mut header = jsonwebtoken::Header::new(self.algorithm);
+        header.kid = Some(format!("{:?}", self.algorithm));
+        jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
+    }
+}
+
+fn rsa() -> Signer {
+    let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let pkcs8: Pkcs8V1Der<'_> = key.as_der().unwrap();
+    let public = key.public_key();
+    let modulus = URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero());
+    let exponent = URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero());
+    let pem = pem("PRIVATE KEY", pkcs8.as_ref());
+    Signer {
+        algorithm: jsonwebtoken::Algorithm::RS256,
+        key: jsonwebtoken::EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
+        jwk: format!(
+            r#"{{"kty":"RSA","kid":"RS256","alg":"RS256","use":"sig","n":"{modulus}","e":"{exponent}"}}"#
+        ),
+    }
+}
+
+fn ec() -> Signer {
+    use rcgen::PublicKeyData as _;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let point = key.der_bytes();
+    let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..65]));
+    Signer {
+        algorithm: jsonwebtoken::Algorithm::ES256,
+        key: jsonwebtoken::EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap(),
+        jwk: format!(
+            r#"{{"kty":"EC","crv":"P-256","kid":"ES256","alg":"ES256","use":"sig","x":"{x}","y":"{y}"}}"#
+        ),
+    }
+}
+
+fn ed() -> Signer {
+    use rcgen::PublicKeyData as _;
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(key.der_bytes());
+    Signer {
+        algorithm: jsonwebtoken::Algorithm::EdDSA,
+        key: jsonwebtoken::EncodingKey::from_ed_pem(key.serialize_pem().as_bytes()).unwrap(),
+        jwk: format!(
+            r#"{{"kty":"OKP","crv":"Ed25519","kid":"EdDSA","alg":"EdDSA","use":"sig","x":"{x}"}}"#
+        ),
+    }
 }
 
 /// A leaf as a mesh's CA issues it, encoded as Envoy sends it.

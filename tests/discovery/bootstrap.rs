@@ -34,6 +34,8 @@ fn generated(section: &str) -> serde_json::Value {
         identity: SpiffeId::parse("spiffe://demo.mesh/ns/shop/sa/orders").unwrap(),
         sds: "unix:/run/hopgate/sds.sock".parse().unwrap(),
         authz: "127.0.0.1:9001".parse().unwrap(),
+        tokens: None,
+        forwarded: mesh::ForwardedCertificates::Replaced,
     };
     let config = serde_saphyr::from_str(section).unwrap();
     mesh::bootstrap(&mesh::Mesh::new(config, sidecar).unwrap())

@@ -84,6 +84,8 @@ impl Workload {
             identity: SpiffeId::parse(id).unwrap(),
             sds: mesh::Endpoint::Unix(sds),
             authz: mesh::Endpoint::Unix(directory.path().join("authz.sock")),
+            tokens: None,
+            forwarded: mesh::ForwardedCertificates::Replaced,
         };
         let config = serde_saphyr::from_str(&section).unwrap();
         let bootstrap = mesh::bootstrap(&mesh::Mesh::new(config, sidecar).unwrap());

@@ -13,11 +13,7 @@ pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("HOPGATE_ENVOY") {
         return path.into();
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"),
-        PathBuf::from,
-    );
-    let path = cache.join("hopgate/envoy-1.40.0/envoy/_bin/envoy");
+    let path = super::cache().join("envoy-1.40.0/envoy/_bin/envoy");
     assert!(
         path.exists(),
         "no Envoy at {}: install the test tools with make, or set HOPGATE_ENVOY",

@@ -2,9 +2,13 @@
 
 pub mod any_server;
 pub mod ask;
+pub mod directus;
 pub mod envoy;
 pub mod issuer;
+pub mod keycloak;
+pub mod node;
 pub mod pki;
+pub mod served;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +25,18 @@ pub fn vectors(name: &str) -> Option<PathBuf> {
     }
     println!("no recorded data at {}; this test has nothing to compare", folder.display());
     None
+}
+
+/// Where the Makefile installs what the tests need.
+pub fn cache() -> PathBuf {
+    if let Some(cache) = std::env::var_os("HOPGATE_CACHE") {
+        return cache.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"),
+        PathBuf::from,
+    );
+    cache.join("hopgate")
 }
 
 /// An empty directory that goes away at the end of the test.

@@ -30,3 +30,21 @@ lock() {
     flock 9
   fi
 }
+
+# Sets `pip`: pip's own command, or that of a virtual environment where the system's Python comes without.
+find_pip() {
+  pip=(python3 -m pip)
+  "${pip[@]}" --version >/dev/null 2>&1 && return
+  pip=("$cache/venv/bin/python" -m pip)
+  "${pip[@]}" --version >/dev/null 2>&1 && return
+  say "python3 has no pip; making a virtual environment for it in $cache/venv"
+  python3 -m venv --clear "$cache/venv" >&2 ||
+    die "python3 has neither pip nor venv" "install one of the packages python3-pip and python3-venv, and try again"
+}
+
+# Installs Debian's packages where that can be done; says no where it cannot.
+apt() {
+  command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ] || return 1
+  say "installing $* with apt-get"
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; } >&2
+}

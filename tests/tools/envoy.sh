@@ -20,17 +20,6 @@ fi
 # Absent, cut short or changed: all the same, it is installed again.
 genuine() { [ -x "$binary" ] && echo "$binary_sha256  $binary" | sha256sum --check --status; }
 
-# pip's own, or that of a virtual environment where the system's Python comes without.
-find_pip() {
-  pip=(python3 -m pip)
-  "${pip[@]}" --version >/dev/null 2>&1 && return
-  pip=("$cache/venv/bin/python" -m pip)
-  "${pip[@]}" --version >/dev/null 2>&1 && return
-  say "python3 has no pip; making a virtual environment for it in $cache/venv"
-  python3 -m venv --clear "$cache/venv" >&2 ||
-    die "python3 has neither pip nor venv" "install one of the packages python3-pip and python3-venv, and try again"
-}
-
 command -v python3 >/dev/null || die "python3 is missing" "install Python 3.9 or newer"
 make_cache
 genuine || {

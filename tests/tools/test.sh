@@ -7,6 +7,25 @@ HOPGATE_ENVOY=$("$root/tests/tools/envoy.sh")
 export HOPGATE_ENVOY
 envoy_version="Envoy $("$HOPGATE_ENVOY" --version | sed -n 's/.*version: //p')"
 
+HOPGATE_NODE=$("$root/tests/tools/node.sh")
+export HOPGATE_NODE
+# The README of an example is run as it is written.
+command -v curl >/dev/null || apt curl || die "curl is missing" "install it"
+
+# Without one of these the other tests still run, and those that need it fail with the reason.
+if HOPGATE_KEYCLOAK=$("$root/tests/tools/keycloak.sh"); then
+  export HOPGATE_KEYCLOAK
+else
+  say "there is no Keycloak: the tests that need it will fail"
+fi
+if [ -n "${HOPGATE_LONG:-}" ]; then
+  if HOPGATE_DIRECTUS=$("$root/tests/tools/directus.sh"); then
+    export HOPGATE_DIRECTUS
+  else
+    say "there is no Directus: the tests that need it will fail"
+  fi
+fi
+
 make_cache
 log=$(mktemp "$cache/test.XXXXXX")
 trap 'rm -f "$log"' EXIT

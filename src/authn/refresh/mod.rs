@@ -1,7 +1,9 @@
-//! Fetches the keys of every provider that has a `jwksUri`, in the background.
+//! Fetches the keys of every provider whose keys are not written down, in the background.
 //!
-//! A Check never waits for a fetch and never causes one, except that a token whose `kid` is unknown may make the next
-//! one due earlier, at most once per provider and cool-down. Whatever fails, the last good keys stay.
+//! A Check with a known key never waits for a fetch and never causes one. A token whose `kid` is unknown makes the next
+//! one due earlier, at most once per provider and cool-down, and may wait for it together with all others. Whatever
+//! fails, the last good keys stay in use, until they are older than `maxStale`; how often and how long is the
+//! operator's to say, never a header's of an answer. Kept in a [`KeyStore`], they survive a restart.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,19 +13,31 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::runtime::{Clock, Drain};
 
-use super::keys::KeySet;
+use super::http::HttpClient;
 use super::provider::Providers;
 
+mod discovery;
 mod fetch;
+mod flight;
+mod freshness;
 mod schedule;
+mod source;
+mod status;
+mod store;
 mod table;
 
-pub(super) use fetch::check_uri;
-pub use fetch::{FetchError, Roots};
-pub use table::{KeyStatus, KeyUpdate};
+pub use discovery::Endpoints;
+pub use fetch::FetchError;
+pub use flight::{KeyFetch, KeyWait};
+pub(super) use freshness::Freshness;
+pub(super) use source::{Fetched, Source};
+pub use status::{KeyHealth, KeyStatus};
+pub use store::{InvalidKeyStore, KeyStore};
+pub use table::KeyUpdate;
 
-use fetch::Fetcher;
-use table::{Job, Table};
+use fetch::{Brought, fetch};
+use store::Writer;
+use table::{Ended, Job, Table};
 
 /// The longest sleep: a clock that jumped is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -31,7 +45,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// The task that fetches keys. One per process.
 pub struct KeyRefresh {
     shared: Arc<Shared>,
-    fetcher: Fetcher,
+    client: HttpClient,
+    store: Option<KeyStore>,
     updates: mpsc::Sender<KeyUpdate>,
 }
 
@@ -50,24 +65,23 @@ struct Shared {
     clock: Clock,
 }
 
-type Fetched = (Job, Result<Arc<KeySet>, FetchError>);
+type Answer = (Job, Result<Brought, FetchError>);
 
 impl KeyRefresh {
-    /// A task that hands keys to `updates`, and its handle. Nothing is fetched before [`KeyHandle::update`] names
+    /// A task that hands keys to `updates`, and its handle. Providers that say nothing else are reached by `client`;
+    /// what came is kept in `store`, if there is one, for [`Providers::restore`] after the next start. Nothing is fetched before [`KeyHandle::update`] names
     /// providers and [`KeyRefresh::run`] runs.
-    ///
-    /// # Errors
-    /// When no HTTP client can be built.
+    #[must_use]
     pub fn new(
         clock: Clock,
-        roots: Roots,
+        client: HttpClient,
+        store: Option<KeyStore>,
         updates: mpsc::Sender<KeyUpdate>,
-    ) -> Result<(Self, KeyHandle), FetchError> {
-        let fetcher = Fetcher::new(roots)?;
+    ) -> (Self, KeyHandle) {
         let table = Mutex::new(Table::default());
         let shared = Arc::new(Shared { table, wake: Notify::new(), clock });
         let handle = KeyHandle(Arc::clone(&shared));
-        Ok((Self { shared, fetcher, updates }, handle))
+        (Self { shared, client, store, updates }, handle)
     }
 
     /// Fetches until draining begins.
@@ -76,13 +90,13 @@ impl KeyRefresh {
     /// When the receiver of the keys has gone.
     pub async fn run(self, drain: Drain) -> Result<(), NobodyListens> {
         // Dropped with this future, which aborts what is still out.
-        let mut fetches: JoinSet<Fetched> = JoinSet::new();
+        let mut fetches: JoinSet<Answer> = JoinSet::new();
+        let mut writer = Writer::new(self.store.clone());
         loop {
             for job in self.shared.due() {
-                let fetcher = self.fetcher.clone();
+                let client = job.client.clone().unwrap_or_else(|| self.client.clone());
                 fetches.spawn(async move {
-                    let outcome =
-                        fetcher.fetch(&job.source.uri, job.source.algorithms.clone()).await;
+                    let outcome = fetch(&client, &job.source).await;
                     (job, outcome)
                 });
             }
@@ -90,7 +104,14 @@ impl KeyRefresh {
                 () = drain.begun() => return Ok(()),
                 () = self.shared.wake.notified() => None,
                 () = tokio::time::sleep(self.shared.wait()) => None,
-                Some(ended) = fetches.join_next() => self.ended(ended),
+                () = writer.written() => None,
+                Some(ended) = fetches.join_next() => {
+                    let Ended { update, record } = self.ended(ended);
+                    if let Some(record) = record {
+                        writer.put(record);
+                    }
+                    update
+                }
             };
             let Some(update) = update else { continue };
             tokio::select! {
@@ -100,17 +121,17 @@ impl KeyRefresh {
         }
     }
 
-    fn ended(&self, ended: Result<Fetched, JoinError>) -> Option<KeyUpdate> {
+    fn ended(&self, ended: Result<Answer, JoinError>) -> Ended {
         match ended {
             Ok((job, outcome)) => {
                 report(&job, &outcome);
                 let now = self.shared.clock.now();
-                self.shared.table().ended(&job, outcome, now, dice())
+                self.shared.table().ended(job, outcome, now, dice())
             }
             Err(error) => {
                 // The schedule misses it and fetches again.
                 tracing::error!(error = %error, "a key fetch stopped");
-                None
+                Ended::default()
             }
         }
     }
@@ -124,19 +145,28 @@ impl KeyHandle {
         self.0.wake.notify_one();
     }
 
-    /// Says that a token of this provider named an unknown key. Never blocks on a fetch, and causes at most one per
-    /// cool-down of 30 seconds.
-    pub fn unknown_key(&self, provider: &str) {
+    /// Says that a token of this provider named an unknown key, or that its keys are not there yet. Never blocks, and
+    /// causes at most one fetch per cool-down of 30 seconds; who does not want to wait for it drops the answer.
+    pub fn unknown_key(&self, provider: &str) -> KeyWait {
         let now = self.0.clock.now();
-        if self.0.table().nudge(provider, now) {
+        let (wait, begin) = self.0.table().unknown_key(provider, now);
+        if begin {
             self.0.wake.notify_one();
         }
+        wait
+    }
+
+    /// Further endpoints that the provider named in its metadata document. Nothing before that was read.
+    #[must_use]
+    pub fn endpoints(&self, provider: &str) -> Option<Endpoints> {
+        self.0.table().endpoints(provider)
     }
 
     /// How the keys of each provider are doing, by name.
     #[must_use]
     pub fn status(&self) -> Vec<KeyStatus> {
-        self.0.table().status()
+        let now = self.0.clock.now();
+        self.0.table().status(now)
     }
 }
 
@@ -155,10 +185,10 @@ impl Shared {
     }
 }
 
-fn report(job: &Job, outcome: &Result<Arc<KeySet>, FetchError>) {
-    let (provider, uri) = (&job.provider, &job.source.uri);
+fn report(job: &Job, outcome: &Result<Brought, FetchError>) {
+    let (provider, uri) = (&job.provider, job.source.uri());
     match outcome {
-        Ok(keys) => {
+        Ok(Brought { keys, text: _, endpoints: _ }) => {
             tracing::debug!(provider, uri, keys = keys.usable(), "keys fetched");
             for key in keys.skipped() {
                 tracing::debug!(provider, key = key.name, reason = %key.reason, "key skipped");

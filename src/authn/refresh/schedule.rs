@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 /// No provider is asked more often than this for plain freshness, whatever is configured.
 const FLOOR: Duration = Duration::from_secs(10);
+/// Nor more seldom than this, or a key that was withdrawn would live on.
+const CEILING: Duration = Duration::from_secs(24 * 60 * 60);
 /// At most one extra fetch per provider in this time, however many unknown keys are seen.
 pub(super) const COOL_DOWN: Duration = Duration::from_secs(30);
 /// The first retry while there are no keys at all: a provider that starts beside us is soon there.
@@ -32,7 +34,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// Due at once.
     pub(super) fn new(interval: Duration, now: SystemTime) -> Self {
-        let interval = interval.max(FLOOR);
+        let interval = interval.clamp(FLOOR, CEILING);
         Self { interval, next: now, failures: 0, out_since: None, nudged: None }
     }
 
@@ -124,6 +126,9 @@ mod tests {
         assert_eq!(waits(&schedule, after(0)), 11.0);
         schedule.succeeded(after(0), -1.0);
         assert_eq!(waits(&schedule, after(3)), 6.0);
+        let mut schedule = Schedule::new(Duration::from_secs(1_000_000), after(0));
+        schedule.succeeded(after(0), 0.0);
+        assert_eq!(waits(&schedule, after(0)), 86_400.0);
     }
 
     #[test]

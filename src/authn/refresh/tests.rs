@@ -1,5 +1,6 @@
 //! The task against a real HTTP server on loopback; only the clock is moved by hand.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
 use std::time::SystemTime;
@@ -12,9 +13,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::authn::Files;
+use crate::authn::http::{HttpError, HttpOptions, Roots};
 use crate::policy::{
-    Algorithm, ClaimMapping, IdentityProvider, IdentityProviderSpec, Keys, Metadata,
+    Algorithm, ClaimRules, IdentityProvider, IdentityProviderSpec, KeyLife, Keys, Metadata,
+    TokenRules,
 };
+
+mod discovery;
+mod waiting;
 
 /// RFC 8037, appendix A.2, and a second key that is as good.
 const FIRST: &str =
@@ -86,10 +93,20 @@ struct Bench {
 
 impl Bench {
     fn start(providers: &Providers) -> Self {
-        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000));
+        Self::keeping(providers, None)
+    }
+
+    fn keeping(providers: &Providers, store: Option<KeyStore>) -> Self {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        Self::starting_at(start, providers, store)
+    }
+
+    fn starting_at(start: SystemTime, providers: &Providers, store: Option<KeyStore>) -> Self {
+        let clock = Clock::manual(start);
         let (sender, updates) = mpsc::channel(8);
         let roots = Roots::Given(rustls::RootCertStore::empty());
-        let (refresh, handle) = KeyRefresh::new(clock.clone(), roots, sender).unwrap();
+        let client = HttpClient::new(&HttpOptions { roots, ..HttpOptions::system() }).unwrap();
+        let (refresh, handle) = KeyRefresh::new(clock.clone(), client, store, sender);
         handle.update(providers);
         let drain = Drain::new();
         #[expect(clippy::disallowed_methods, reason = "ends with the runtime of its test")]
@@ -135,17 +152,17 @@ fn providers(uri: &str) -> Providers {
 }
 
 fn named(name: &str, uri: &str, algorithms: &[Algorithm]) -> Providers {
-    let refresh_interval = Duration::from_secs(300);
-    let spec = IdentityProviderSpec {
-        issuer: "https://sso.example".into(),
-        audiences: vec!["orders".into()],
-        algorithms: algorithms.to_vec(),
-        keys: Keys::JwksUri { uri: uri.into(), refresh_interval },
-        leeway: Duration::from_secs(30),
-        claims: ClaimMapping { roles: Vec::new(), scopes: Vec::new() },
-    };
+    let keys = Keys::JwksUri { uri: uri.into(), life: KeyLife::default() };
+    compiled(name, "https://sso.example", algorithms, keys)
+}
+
+fn compiled(name: &str, issuer: &str, algorithms: &[Algorithm], keys: Keys) -> Providers {
+    let spec = IdentityProviderSpec::for_tokens(
+        TokenRules::new(issuer, algorithms.to_vec(), keys),
+        ClaimRules::for_audiences(vec!["orders".into()]),
+    );
     let metadata = Metadata { name: name.into(), namespace: "shop".into() };
-    Providers::new(&[IdentityProvider { metadata, spec }]).unwrap()
+    Providers::new(&[IdentityProvider { metadata, spec }], &Files::none()).unwrap()
 }
 
 #[tokio::test]
@@ -163,7 +180,7 @@ async fn keys_come_at_once_and_stay_through_an_outage() {
     for (fetches, (answer, code)) in (2..).zip([
         (Answer::Status(StatusCode::INTERNAL_SERVER_ERROR), "status"),
         (Answer::Status(StatusCode::NO_CONTENT), "status"),
-        (Answer::Redirect(server.uri.clone()), "status"),
+        (Answer::Redirect(server.uri.clone()), "redirect"),
         (Answer::Endless, "too_large"),
         (Answer::Keys("{\"kty\":\"oct\",\"k\":\"AAAA\"}".into()), "invalid_key_set"),
         (Answer::Keys("<html>".into()), "invalid_key_set"),
@@ -203,18 +220,18 @@ async fn an_unknown_key_makes_one_fetch_per_cool_down() {
     bench.quiet().await;
     assert_eq!(server.asked(), 1, "nothing is due");
     for _ in 0..100 {
-        bench.handle.unknown_key("sso");
-        bench.handle.unknown_key("nobody");
+        drop(bench.handle.unknown_key("sso"));
+        drop(bench.handle.unknown_key("nobody"));
     }
     assert_eq!(bench.update().await.keys().usable(), 2);
     for _ in 0..29 {
         bench.advance(1);
-        bench.handle.unknown_key("sso");
+        drop(bench.handle.unknown_key("sso"));
     }
     bench.quiet().await;
     assert_eq!(server.asked(), 2, "once in thirty seconds");
     bench.advance(1);
-    bench.handle.unknown_key("sso");
+    drop(bench.handle.unknown_key("sso"));
     bench.fetched(3).await;
     bench.quiet().await;
     assert_eq!(server.asked(), 3);
@@ -264,7 +281,7 @@ async fn new_providers_are_followed_and_old_answers_dropped() {
     assert_eq!(bench.update().await.keys().usable(), 1);
     assert_eq!(new.asked(), 3);
 
-    bench.handle.update(&Providers::new(&[]).unwrap());
+    bench.handle.update(&Providers::new(&[], &Files::none()).unwrap());
     assert!(bench.handle.status().is_empty());
 }
 
@@ -277,7 +294,10 @@ async fn silence_ends_after_five_seconds_and_holds_up_nobody() {
     bench.update().await;
     bench.handle.update(&providers(&mute.uri));
     let status = bench.fetched(1).await;
-    assert_eq!(status.last_error, Some(FetchError::Timeout));
+    assert_eq!(
+        status.last_error,
+        Some(FetchError::Http(HttpError::Timeout(Duration::from_secs(5))))
+    );
 }
 
 #[tokio::test]

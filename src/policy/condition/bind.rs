@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::identity::SpiffeId;
 use crate::policy::decide::UndecidableReason;
-use crate::policy::facts::{Facts, HeaderValue, UserFacts, UserForCel};
+use crate::policy::facts::{Confirmation, Facts, Groups, HeaderValue, UserFacts, UserForCel};
 use crate::policy::template::PathTemplate;
 
 /// The facts of one request, under the names of the condition language.
@@ -22,6 +22,7 @@ use crate::policy::template::PathTemplate;
 pub(super) struct Bound<'a> {
     peer: Option<&'a SpiffeId>,
     user: Option<&'a UserFacts>,
+    client: Option<&'a UserFacts>,
     request: Option<Request<'a>>,
     template: Option<&'a PathTemplate>,
     now: i64,
@@ -52,7 +53,7 @@ impl<'a> Bound<'a> {
         });
         let now = facts.now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
-        Self { peer: facts.peer, user: facts.user, request, template, now }
+        Self { peer: facts.peer, user: facts.user, client: facts.client, request, template, now }
     }
 
     fn of_peer(&self, field: &str) -> Option<CowVal<'_, '_>> {
@@ -66,13 +67,26 @@ impl<'a> Bound<'a> {
         }
     }
 
-    fn of_user(&self, field: &str) -> Option<CowVal<'_, '_>> {
-        let user = self.user?;
+    /// A field of the user or the client. What the provider does not say is not there.
+    fn of_user(user: Option<&'a UserFacts>, field: &str) -> Option<CowVal<'a, 'a>> {
+        let user = user?;
         match field {
             "sub" => Some(text(user.subject())),
             "provider" => Some(text(user.provider())),
             "roles" => Some(CowVal::Borrowed(&user.for_cel().roles)),
             "scopes" => Some(CowVal::Borrowed(&user.for_cel().scopes)),
+            "groups" => {
+                let groups: &'a CelList<'static> = user.for_cel().groups.as_ref()?;
+                Some(CowVal::Borrowed(groups))
+            }
+            "tenant" => user.tenant().map(text),
+            "email" => user.email().map(text),
+            "boundBy" => user.confirmation().map(|way| {
+                text(match way {
+                    Confirmation::Dpop => "dpop",
+                    Confirmation::Certificate => "certificate",
+                })
+            }),
             "claims" => Some(CowVal::Borrowed(&user.for_cel().claims)),
             _ => None,
         }
@@ -107,15 +121,33 @@ impl<'a> Bound<'a> {
     }
 }
 
+/// The fields of a user that may be absent, which only `has(user.tenant)` and an absent field ask for.
+fn optional_fields<'a>(user: &'a UserFacts) -> CowVal<'a, 'a> {
+    let mut map: HashMap<CelMapKey<'static>, Box<dyn Val>> = HashMap::new();
+    let texts = [
+        ("tenant", user.tenant().is_some()),
+        ("email", user.email().is_some()),
+        ("boundBy", user.confirmation().is_some()),
+        ("groups", matches!(user.groups(), Groups::Known(_))),
+    ];
+    for (name, _) in texts.iter().filter(|(_, there)| *there) {
+        map.insert(key(name), Box::new(CelBool::from(true)));
+    }
+    CowVal::owned(CelMap::from(map))
+}
+
 impl VariableResolver for Bound<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         match variable.split_once('.') {
             Some(("peer", field)) => self.of_peer(field),
-            Some(("user", field)) => self.of_user(field),
+            Some(("user", field)) => Self::of_user(self.user, field),
+            Some(("client", field)) => Self::of_user(self.client, field),
             Some(("request", field)) => self.of_request(field),
             Some(("path", variable)) => self.of_path(variable),
             None if variable == "now" => Some(CowVal::owned(CelInt::from(self.now))),
             None if variable == "peer" => self.peer(),
+            None if variable == "user" => self.user.map(optional_fields),
+            None if variable == "client" => self.client.map(optional_fields),
             Some(_) | None => None,
         }
     }
@@ -165,6 +197,10 @@ pub(in crate::policy) fn claims_for_cel(user: &UserFacts) -> UserForCel {
         claims: map(user.claims()),
         roles: list(user.roles()),
         scopes: list(user.scopes()),
+        groups: match user.groups() {
+            Groups::Known(groups) => Some(list(groups)),
+            Groups::Unknown => None,
+        },
     }
 }
 

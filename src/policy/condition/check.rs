@@ -6,6 +6,7 @@ use cel::common::ast::{
 use cel::{Context, Program, Value};
 
 use super::error::InvalidCondition;
+use super::pattern::is_small;
 use crate::policy::access::RequestPattern;
 use crate::policy::problem::{did_you_mean, quoted};
 
@@ -13,9 +14,10 @@ use crate::policy::problem::{did_you_mean, quoted};
 pub(super) const MAX_DEPTH: usize = 48;
 pub(super) const MAX_BRACKETS: usize = 24;
 
-const ROOTS: [&str; 5] = ["peer", "user", "request", "path", "now"];
+const ROOTS: [&str; 6] = ["peer", "user", "client", "request", "path", "now"];
 const PEER: [&str; 4] = ["id", "trustDomain", "namespace", "serviceAccount"];
-const USER: [&str; 5] = ["sub", "provider", "roles", "scopes", "claims"];
+const USER: [&str; 9] =
+    ["sub", "provider", "roles", "scopes", "groups", "tenant", "email", "boundBy", "claims"];
 const REQUEST: [&str; 5] = ["method", "host", "path", "query", "headers"];
 
 /// Functions that are written `f(x)`.
@@ -193,6 +195,7 @@ impl<'a> Walk<'a> {
             "now" => Ok(()),
             "peer" => Err(InvalidCondition::Whole("peer", "peer.id")),
             "user" => Err(InvalidCondition::Whole("user", "user.sub")),
+            "client" => Err(InvalidCondition::Whole("client", "client.sub")),
             "request" => Err(InvalidCondition::Whole("request", "request.method")),
             "path" => Err(InvalidCondition::Whole("path", "path.id")),
             other => Err(InvalidCondition::unknown(other.to_owned(), other, &ROOTS)),
@@ -214,7 +217,7 @@ impl<'a> Walk<'a> {
     fn field(&mut self, root: &str, field: &str, test: bool) -> Result<(), InvalidCondition> {
         let known: &[&str] = match root {
             "peer" => &PEER,
-            "user" => &USER,
+            "user" | "client" => &USER,
             "request" => &REQUEST,
             "path" => {
                 if !self.uses.variables.iter().any(|known| known == field) {
@@ -229,7 +232,8 @@ impl<'a> Walk<'a> {
         }
         match (root, field) {
             ("request", "headers") => Err(InvalidCondition::HeaderName),
-            ("peer", "namespace" | "serviceAccount") => Ok(()),
+            ("peer", "namespace" | "serviceAccount")
+            | ("user" | "client", "groups" | "tenant" | "email" | "boundBy") => Ok(()),
             _ if test => always_there(root, field),
             _ => Ok(()),
         }
@@ -247,8 +251,12 @@ impl<'a> Walk<'a> {
     }
 
     fn header(&mut self, name: &str) -> Result<(), InvalidCondition> {
+        // They hold what was sent, undecoded and with the query: a comparison would be dodged by another spelling.
+        if name.starts_with(':') {
+            return Err(InvalidCondition::PseudoHeader(name.to_owned()));
+        }
         let shaped = !name.is_empty()
-            && name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.' | ':'));
+            && name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.'));
         if !shaped {
             return Err(InvalidCondition::HeaderName);
         }
@@ -319,10 +327,12 @@ impl<'a> Walk<'a> {
         inner: &'a ComprehensionExpr,
         depth: usize,
     ) -> Result<(), InvalidCondition> {
-        self.expression(&inner.iter_range, depth)?;
         if self.in_loop {
             return Err(InvalidCondition::NestedLoop);
         }
+        // Over the result of another loop: each of them can double what the one before it made.
+        self.in_loop = true;
+        self.expression(&inner.iter_range, depth)?;
         let before = self.scope.len();
         self.scope.push(&inner.accu_var);
         self.scope.push(&inner.iter_var);
@@ -330,7 +340,6 @@ impl<'a> Walk<'a> {
         if let Some(name) = self.scope.iter().find(|name| ROOTS.contains(name)) {
             return Err(InvalidCondition::Hidden((*name).to_owned()));
         }
-        self.in_loop = true;
         for part in [&inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result] {
             self.expression(part, depth)?;
         }
@@ -353,7 +362,10 @@ fn literal(at: &IdedExpr) -> Option<&str> {
 
 /// A pattern is tried once, so that a mistake in it shows at load.
 fn check_pattern(pattern: &IdedExpr) -> Result<(), InvalidCondition> {
-    literal(pattern).ok_or(InvalidCondition::Pattern)?;
+    let text = literal(pattern).ok_or(InvalidCondition::Pattern)?;
+    if !is_small(text) {
+        return Err(InvalidCondition::LargePattern);
+    }
     let empty = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::String(String::new().into())) };
     let call = IdedExpr {
         id: 0,

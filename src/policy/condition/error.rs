@@ -61,8 +61,15 @@ pub enum InvalidCondition {
         "names a header other than by a lower-case literal, as in request.headers[\"x-tenant\"]"
     )]
     HeaderName,
-    /// A loop inside a loop.
-    #[error("has a loop (exists, all, map, filter) inside another; its cost would multiply")]
+    /// A pseudo header, which holds an undecoded spelling.
+    #[error(
+        "names the pseudo header `{0}`; write request.path, request.query, request.method or request.host"
+    )]
+    PseudoHeader(String),
+    /// A loop inside a loop, or over the result of one.
+    #[error(
+        "has a loop (exists, all, map, filter) inside another or over its result; the cost would multiply"
+    )]
     NestedLoop,
     /// A loop variable hides a group.
     #[error("names a loop variable `{0}`, which hides what that name means")]
@@ -70,6 +77,11 @@ pub enum InvalidCondition {
     /// The pattern of `matches` is no valid literal.
     #[error("has a pattern in matches() that is no valid literal regular expression")]
     Pattern,
+    /// The pattern of `matches` is large.
+    #[error(
+        "has a pattern in matches() that is longer than 256 bytes or that repetition makes large; it is built at each request"
+    )]
+    LargePattern,
     /// A path variable that some path does not capture.
     #[error("names `path.{name}`, which not every path of the rule captures; there are {known}{}", Hint(.hint))]
     UnknownVariable {

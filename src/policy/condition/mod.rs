@@ -6,8 +6,12 @@
 //! | `peer.namespace`, `peer.serviceAccount` | string | of an ID of the form `/ns/<namespace>/sa/<account>` |
 //! | `user.sub`, `user.provider` | string | the verified user |
 //! | `user.roles`, `user.scopes` | list of strings | as the provider's claim mapping found them |
+//! | `user.groups` | list of strings | absent where the provider does not say |
+//! | `user.tenant`, `user.email` | string | absent where there is none |
+//! | `user.boundBy` | string | `dpop` or `certificate`, for a token that is bound to a key of its holder |
 //! | `user.claims` | map | all claims of the token |
-//! | `request.method`, `request.host`, `request.path`, `request.query` | string | the HTTP request; no query is `""` |
+//! | `client.*` | | the same of the program that calls for the user, where it proved itself |
+//! | `request.method`, `request.host`, `request.path`, `request.query` | string | the HTTP request: the path decoded, the query as sent; no query is `""` |
 //! | `request.headers` | map | one header at a time, named by a lower-case literal |
 //! | `path.<name>` | string | a decoded segment that every path of the rule captures as `{name}` |
 //! | `now` | int | the time of the decision in seconds since 1970 |
@@ -21,6 +25,7 @@ mod check;
 mod error;
 mod known;
 mod native;
+mod pattern;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -144,6 +149,7 @@ fn reason(error: ExecutionError) -> UndecidableReason {
         ExecutionError::UndeclaredReference(name) => match name.as_str() {
             "peer" => UndecidableReason::NoPeer,
             "user" => UndecidableReason::NoUser,
+            "client" => UndecidableReason::NoClient,
             "request" | "path" => UndecidableReason::NoRequest,
             other => UndecidableReason::Failed(format!("`{other}` is not known")),
         },

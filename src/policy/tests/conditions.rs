@@ -162,11 +162,11 @@ fn a_mistake_is_refused_at_load() {
         ("user.sub ==", "is no CEL, at line 1, column"),
         (
             "usr.sub == 'a'",
-            "names `usr`, which does not exist; there are `peer`, `user`, `request`, `path`, `now`; did you mean `user`?",
+            "names `usr`, which does not exist; there are `peer`, `user`, `client`, `request`, `path`, `now`; did you mean `user`?",
         ),
         (
             "user.subject == 'a'",
-            "names `user.subject`, which does not exist; there are `sub`, `provider`, `roles`, `scopes`, `claims`",
+            "names `user.subject`, which does not exist; there are `sub`, `provider`, `roles`, `scopes`, `groups`, `tenant`, `email`, `boundBy`, `claims`",
         ),
         ("user.role == 'a'", "did you mean `roles`?"),
         ("request.methd == 'GET'", "did you mean `method`?"),
@@ -203,14 +203,58 @@ fn a_mistake_is_refused_at_load() {
         ("type(user.sub) == string", "calls `type`"),
         ("string == string", "names `string`, which does not exist"),
     ] {
-        let rule = json!({
-            "name": "r",
-            "allow": { "requests": [{ "paths": ["/customers/{customer}/orders/**"] }], "when": when }
-        });
-        let error = parse("p.yaml", &policy_text(&[rule.to_string()])).expect_err(when).to_string();
-        assert!(error.contains(expected), "{when}: {error}");
-        assert!(error.contains("spec.rules[0].allow.when: "), "{error}");
+        assert_refused(when, expected);
     }
+}
+
+#[test]
+fn headers_cannot_be_reached_another_way_and_nothing_can_cost_much() {
+    for (when, expected) in [
+        ("request['headers']['x-a'] == 'a'", "uses `request` as a whole"),
+        ("[request].exists(r, r.headers['x-a'] == 'a')", "uses `request` as a whole"),
+        ("[request.headers].exists(h, h['x-a'] == 'a')", "names a header other than"),
+        ("{'h': request.headers}.h['x-a'] == 'a'", "names a header other than"),
+        ("request.headers.exists(h, h == 'x-a')", "names a header other than"),
+        ("!request.headers.exists(h, h == 'x-a')", "names a header other than"),
+        ("request.headers.map(h, h).size() == 0", "names a header other than"),
+        ("dyn(request.headers)['x-a'] == 'a'", "names a header other than"),
+        ("dyn(request).headers['x-a'] == 'a'", "uses `request` as a whole"),
+        ("(true ? request.headers : {})['x-a'] == 'a'", "names a header other than"),
+        ("request.headers == {}", "names a header other than"),
+        ("request.headers['x-' + 'a'] == 'a'", "names a header other than"),
+        ("user.roles.exists(r, request.headers[r] == 'a')", "names a header other than"),
+        ("has(request.headers)", "names a header other than"),
+        ("request.`headers`['X-A'] == 'a'", ""),
+        (".request.headers['x-a'] == 'a'", ""),
+        (
+            "request.headers[':path'].startsWith('/secret')",
+            "names the pseudo header `:path`; write request.path",
+        ),
+        ("':scheme' in request.headers", "names the pseudo header `:scheme`"),
+        ("user.roles.map(r, r + r).map(r, r + r).exists(r, r == 'a')", "has a loop"),
+        ("user.roles.filter(r, r != 'a').exists(r, r == 'b')", "has a loop"),
+        ("user.roles.exists(r, size(user.scopes.map(s, s + s)) > 1)", "has a loop"),
+        ("user.roles.map(r, user.scopes.map(s, s)).size() > 1", "has a loop"),
+        ("user.sub.matches('(a{1000}){1000}')", "repetition makes large"),
+        ("user.sub.matches('((a{50}){50}){2}')", "repetition makes large"),
+        (r"user.sub.matches('\\w{100}')", "repetition makes large"),
+        (
+            "user.sub.matches('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')",
+            "longer than 256 bytes",
+        ),
+    ] {
+        assert_refused(when, expected);
+    }
+}
+
+fn assert_refused(when: &str, expected: &str) {
+    let rule = json!({
+        "name": "r",
+        "allow": { "requests": [{ "paths": ["/customers/{customer}/orders/**"] }], "when": when }
+    });
+    let error = parse("p.yaml", &policy_text(&[rule.to_string()])).expect_err(when).to_string();
+    assert!(error.contains(expected), "{when}: {error}");
+    assert!(error.contains("spec.rules[0].allow.when: "), "{error}");
 }
 
 #[test]

@@ -106,6 +106,44 @@ fn templates_match_what_they_say_and_nothing_else() {
 }
 
 #[test]
+fn a_deny_takes_the_trailing_slash_along_and_an_allow_does_not() {
+    for (template, denied, not_denied) in [
+        ("/admin", vec!["/admin", "/admin/"], vec!["/", "/admin/x", "/admin//", "/adm", "/Admin"]),
+        ("/admin/", vec!["/admin", "/admin/"], vec!["/", "/admin/x", "/admin//"]),
+        ("/a/{id}", vec!["/a/x", "/a/x/"], vec!["/a", "/a/", "/a/x/y"]),
+        ("/a/*/", vec!["/a/x", "/a/x/"], vec!["/a", "/a/", "/a/x/y"]),
+        ("/a/**", vec!["/a", "/a/", "/a/b", "/a/b/"], vec!["/", "/b"]),
+        ("/", vec!["/"], vec!["/a", "/a/"]),
+    ] {
+        let rules = [
+            "{ name: all, allow: { requests: [{ paths: [\"/**\"] }] } }".to_owned(),
+            format!("{{ name: r, deny: {{ requests: [{{ paths: [\"{template}\"] }}] }} }}"),
+        ];
+        let set = compile(&rules);
+        let denies = |path: &str| {
+            let request = Request::new("GET", path);
+            matches!(set.decide(&request.facts(None, None)), Decision::Deny(_))
+        };
+        for path in denied {
+            assert!(denies(path), "{template} does not deny {path}");
+        }
+        for path in not_denied {
+            assert!(!denies(path), "{template} denies {path}");
+        }
+    }
+    // A condition sees the variable on both.
+    let set = compile(&[
+        "{ name: all, allow: { requests: [{ paths: [\"/**\"] }] } }",
+        "{ name: r, deny: { requests: [{ paths: [\"/a/{id}\"] }], when: path.id == 'x' } }",
+    ]);
+    for (path, denied) in [("/a/x", true), ("/a/x/", true), ("/a/y", false), ("/a/y/", false)] {
+        let request = Request::new("GET", path);
+        let decision = set.decide(&request.facts(None, None));
+        assert_eq!(matches!(decision, Decision::Deny(_)), denied, "{path}: {decision:?}");
+    }
+}
+
+#[test]
 fn an_encoded_slash_stays_inside_its_segment() {
     let set = compile(&["{ name: r, allow: { requests: [{ paths: [\"/a/{id}\"] }] } }"]);
     let mut request = Request::new("GET", "/a/b");
@@ -134,7 +172,7 @@ fn a_connection_is_reached_only_by_rules_without_requests() {
     ];
     let set = compile(&rules);
     let (web, other) = (peer("web"), peer("other"));
-    let facts = |peer| Facts { peer, user: None, request: None, now: now() };
+    let facts = |peer| Facts { peer, user: None, client: None, request: None, now: now() };
     assert!(matches!(set.decide(&facts(Some(&web))), Decision::Allow(_)));
     assert_eq!(set.decide(&facts(Some(&other))), Decision::NothingAllows);
     assert_eq!(set.decide(&facts(None)), Decision::NothingAllows);

@@ -241,6 +241,16 @@ fn path_matches(template: &[&str], path: &[&str]) -> bool {
     }
 }
 
+/// What a deny rule matches: the template, with or without a slash at the end.
+fn path_matches_either(template: &[&str], path: &[&str]) -> bool {
+    let (without, with) = match path {
+        [] | [""] | [.., "", ""] => return path_matches(template, path),
+        [start @ .., ""] => (start.to_vec(), path.to_vec()),
+        _ => (path.to_vec(), [path, &[""]].concat()),
+    };
+    path_matches(template, &without) || path_matches(template, &with)
+}
+
 fn claim_is(wanted: &Value, held: &Value) -> bool {
     match (wanted, held) {
         (wanted, Value::Array(members)) => members
@@ -276,7 +286,10 @@ fn typed_parts_match(rule: &Model, facts: &ModelFacts) -> bool {
             requests.iter().any(|request| {
                 request.methods.as_ref().is_none_or(|methods| methods.contains(method))
                     && request.paths.as_ref().is_none_or(|paths| {
-                        paths.iter().any(|template| path_matches(template, path))
+                        paths.iter().any(|template| match rule.deny {
+                            true => path_matches_either(template, path),
+                            false => path_matches(template, path),
+                        })
                     })
             })
         })
@@ -343,12 +356,17 @@ proptest! {
             let user = facts.user.as_ref().map(|(provider, roles, scopes, claims)| {
                 let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
                 let claims = claims.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-                UserFacts::new((*provider).into(), "alice".into(), own(roles), own(scopes), claims.collect())
+                UserFacts::new(UserParts {
+                    roles: own(roles),
+                    scopes: own(scopes),
+                    claims: claims.collect(),
+                    ..UserParts::of(provider, "alice")
+                })
             });
             let request = facts.request.as_ref().map(|(method, path)| Request::new(method, &format!("/{}", path.join("/"))));
             let facts = match &request {
                 Some(request) => request.facts(peer.as_ref(), user.as_ref()),
-                None => Facts { peer: peer.as_ref(), user: user.as_ref(), request: None, now: now() },
+                None => Facts { peer: peer.as_ref(), user: user.as_ref(), client: None, request: None, now: now() },
             };
             prop_assert_eq!(shown(&set.decide(&facts)), expected.clone(), "{:?}", texts);
             let recorded = set.decide_recorded(&facts, &mut Everything::default());

@@ -4,6 +4,7 @@ mod conditions;
 mod index;
 mod linear;
 mod native;
+mod values;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -62,7 +63,8 @@ pub(super) fn peer(account: &str) -> SpiffeId {
 pub(super) fn user(roles: &[&str], scopes: &[&str], claims: serde_json::Value) -> UserFacts {
     let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let serde_json::Value::Object(claims) = claims else { panic!("claims are an object") };
-    UserFacts::new("sso".into(), "alice".into(), own(roles), own(scopes), claims)
+    let (roles, scopes) = (own(roles), own(scopes));
+    UserFacts::new(UserParts { roles, scopes, claims, ..UserParts::of("sso", "alice") })
 }
 
 #[derive(Default)]
@@ -111,7 +113,7 @@ impl Request {
             query: Some("page=2"),
             headers: &self.headers,
         };
-        Facts { peer, user, request: Some(request), now: now() }
+        Facts { peer, user, client: None, request: Some(request), now: now() }
     }
 }
 
@@ -163,14 +165,16 @@ fn a_provider_is_read_with_its_defaults() {
     let Resource::IdentityProvider(provider) = parse("p.yaml", text).unwrap().remove(0) else {
         panic!("another kind")
     };
-    let spec = provider.spec;
-    assert_eq!(spec.algorithms, [Algorithm::RS256]);
-    assert_eq!(spec.leeway, Duration::from_secs(30));
-    let refresh_interval = Duration::from_secs(300);
-    let uri = "https://idp.example/keys".to_owned();
-    assert_eq!(spec.keys, Keys::JwksUri { uri, refresh_interval });
-    assert_eq!(spec.claims.roles, [["roles"]]);
-    assert_eq!(spec.claims.scopes, [["scope"], ["scp"]]);
+    let life = KeyLife {
+        refresh_interval: Duration::from_secs(300),
+        max_stale: Duration::from_secs(24 * 60 * 60),
+    };
+    let keys = Keys::JwksUri { uri: "https://idp.example/keys".to_owned(), life };
+    let tokens = TokenRules::new("https://idp.example", vec![Algorithm::RS256], keys);
+    let rules = ClaimRules::for_audiences(vec!["orders".to_owned()]);
+    assert_eq!(rules.leeway, Duration::from_secs(30));
+    assert_eq!(provider.spec, IdentityProviderSpec::for_tokens(tokens, rules));
+    assert_eq!(provider.spec.claims.scopes, [["scope"], ["scp"]].map(|p| ClaimPath::of(&p)));
 }
 
 #[test]
@@ -183,10 +187,14 @@ fn a_provider_is_read_with_all_it_can_say() {
         panic!("another kind")
     };
     let spec = provider.spec;
-    assert_eq!(spec.algorithms, [Algorithm::ES256, Algorithm::EdDSA]);
-    assert_eq!(spec.leeway, Duration::ZERO);
+    assert_eq!(spec.rules.leeway, Duration::ZERO);
+    let tokens = spec.tokens.unwrap();
+    assert_eq!(tokens.algorithms, [Algorithm::ES256, Algorithm::EdDSA]);
     // What looks like a number or a truth stays text inside inline keys too.
     let key = serde_json::json!({ "kty": "RSA", "kid": "0123", "n": "no", "e": "AQAB" });
-    assert_eq!(spec.keys, Keys::Inline(serde_json::json!({ "keys": [key] })));
-    assert_eq!(spec.claims.roles, vec![vec!["realm_access", "roles"], vec!["roles"]]);
+    assert_eq!(tokens.keys, Some(Keys::Inline(serde_json::json!({ "keys": [key] }))));
+    assert_eq!(
+        spec.claims.roles,
+        [ClaimPath::of(&["realm_access", "roles"]), ClaimPath::of(&["roles"])]
+    );
 }

@@ -109,7 +109,8 @@ proptest! {
             let mut claims = serde_json::Map::new();
             claims.extend(x.map(|value| ("x".to_owned(), value)));
             claims.extend(y.map(|value| ("y".to_owned(), value)));
-            UserFacts::new("sso".into(), "alice".into(), vec!["a".into()], vec!["b".into()], claims)
+            let (roles, scopes) = (vec!["a".into()], vec!["b".into()]);
+            UserFacts::new(UserParts { roles, scopes, claims, ..UserParts::of("sso", "alice") })
         });
         let mut request = Request::new("GET", "/a/alice");
         if let Some(value) = header {

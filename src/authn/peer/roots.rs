@@ -1,0 +1,59 @@
+//! The mesh's own roots, for certificates that our TLS never saw.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use rustls::pki_types::CertificateDer;
+
+use crate::authn::certificate::{Anchors, ChainFault, InvalidAnchor, Proofs, key};
+use crate::identity::{TrustBundle, TrustDomain};
+
+use super::Peer;
+
+/// The roots of one trust domain, ready to check forwarded workload certificates. Make a new one when the bundle
+/// changes: what the old one proved is forgotten with it.
+pub struct WorkloadRoots {
+    domain: TrustDomain,
+    anchors: Anchors,
+    proofs: Proofs<()>,
+}
+
+impl WorkloadRoots {
+    /// Takes the roots of a bundle.
+    ///
+    /// # Errors
+    /// When one of them has dates that cannot be read.
+    pub fn compile(bundle: &TrustBundle) -> Result<Self, InvalidAnchor> {
+        Ok(Self {
+            domain: bundle.domain().clone(),
+            anchors: Anchors::new(bundle.roots(), &[])?,
+            proofs: Proofs::new(),
+        })
+    }
+
+    /// Proves that a workload's certificate is one of this mesh. Its names and own dates are not judged here.
+    pub(super) fn prove(
+        &self,
+        peer: &Peer,
+        chain: &[CertificateDer<'static>],
+        now: SystemTime,
+    ) -> Result<(), ChainFault> {
+        if !peer.id().is_member_of(&self.domain) {
+            return Err(ChainFault::Untrusted);
+        }
+        let key = key(peer.thumbprint(), chain);
+        if self.proofs.find(&key, now).is_some() {
+            return Ok(());
+        }
+        self.anchors.check(&peer.der, chain, now)?;
+        let until = self.anchors.holds_until(&peer.der, chain, now);
+        self.proofs.put(&key, (), (now, until));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for WorkloadRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkloadRoots").field("domain", &self.domain).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+//! Everything that judges: the gate with its rules and keys, and the tasks that keep them up to date.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::certificates::Certificates;
+use super::reload::{Reload, ReloadStatus};
+use super::{Config, Counts, Resources, StartError, authn_metrics};
+use crate::authn::{
+    HttpClient, HttpOptions, KeyHandle, KeyRefresh, KeyStore, Resolver, Verifier, WorkloadRoots,
+};
+use crate::authz::Gate;
+use crate::policy;
+use crate::runtime::{Clock, Drain, FileWatch, Ready, Tasks};
+use crate::telemetry::Metrics;
+
+/// Verified credentials kept, at most.
+const CREDENTIAL_CACHE: u64 = 100_000;
+
+/// Everything that judges.
+pub(super) struct Judging {
+    pub(super) gate: Arc<Gate>,
+    pub(super) keys: KeyHandle,
+    pub(super) resolver: Resolver,
+    pub(super) status: ReloadStatus,
+    /// Of the resources at the start.
+    pub(super) counts: Counts,
+}
+
+impl Judging {
+    /// Loads rules and keys, and starts the tasks that follow them.
+    pub(super) fn start(
+        config: &Config,
+        (workload, clock): (policy::Workload, &Clock),
+        (ready, metrics): (&Ready, &Metrics),
+        tasks: &mut Tasks,
+    ) -> Result<Self, StartError> {
+        // Watched before they are read, so that no change falls between.
+        let files = FileWatch::new(&config.resources)?;
+        let store = open_store(config)?;
+        let mut resources = Resources::load(&config.resources, &workload)?;
+        if let Some(store) = &store {
+            resources = resources.restore(store, clock.now());
+        }
+        let verifier = Arc::new(verifier(config)?);
+        let domain = workload.trust_domain.clone();
+        let gate = Gate::new(resources.snapshot(), Arc::clone(&verifier), domain, clock.clone());
+        let gate = Arc::new(gate.with_forward(config.forward_rules()?));
+        let (new_keys, keys_received) = mpsc::channel(16);
+        let client = HttpClient::new(&HttpOptions::system())?;
+        let (key_task, keys) = KeyRefresh::new(clock.clone(), client, store.clone(), new_keys);
+        keys.update(resources.providers());
+        let resolver = Resolver::new(keys.clone(), &verifier, clock.clone());
+        authn_metrics::register(metrics, &keys, &resolver, clock);
+        tasks.spawn("keys", key_task.run(tasks.drain()));
+        if let Some(questions) = resolver.questions() {
+            tasks.spawn("questions", questions.run(tasks.drain()));
+        }
+
+        let policy_ready = ready.require("policy");
+        let status = ReloadStatus::new(metrics);
+        let counts = resources.counts();
+        let reload = Reload::new(
+            (config.resources.clone(), workload),
+            resources,
+            (Arc::clone(&gate), keys.clone()),
+            (ready.require("keys"), status.clone()),
+            (store, clock.clone()),
+        );
+        tasks.spawn("resources", reload.run(files, keys_received, tasks.drain()));
+        policy_ready.met();
+        Ok(Self { gate, keys, resolver, status, counts })
+    }
+
+    /// The gate trusts the roots that came with this workload's certificate.
+    pub(super) fn follow_roots(
+        &self,
+        certificates: &Certificates,
+        drain: Drain,
+    ) -> impl Future<Output = Result<(), Infallible>> + use<> {
+        let gate = Arc::clone(&self.gate);
+        let mut identity = certificates.identity.clone();
+        async move {
+            loop {
+                let bundle = identity.borrow_and_update().as_ref().map(|i| i.bundle.clone());
+                match bundle.as_ref().map(WorkloadRoots::compile) {
+                    Some(Ok(roots)) => gate.trust(roots),
+                    Some(Err(error)) => tracing::error!(%error, "the mesh's roots cannot be used"),
+                    None => {}
+                }
+                tokio::select! {
+                    changed = identity.changed() => if changed.is_err() {
+                        drain.begun().await;
+                        return Ok(());
+                    },
+                    () = drain.begun() => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Where fetched keys are kept over restarts.
+fn open_store(config: &Config) -> Result<Option<KeyStore>, StartError> {
+    let directory = config.state_dir.as_ref().map(|directory| directory.join("keys"));
+    Ok(directory.map(|directory| KeyStore::open(&directory)).transpose()?)
+}
+
+fn verifier(config: &Config) -> Result<Verifier, StartError> {
+    Ok(Verifier::new(CREDENTIAL_CACHE)?.with_brakes(config.brake_rules()))
+}

@@ -1,0 +1,123 @@
+//! The second door: an Envoy asks it about the application's own calls, and those to named hosts get their token.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use serde::Deserialize;
+
+use super::ext_authz::{CheckLimits, Door};
+use crate::authn::{Bearer, TargetConfig, Tokens};
+use crate::authz::{Malformed, Request};
+use crate::proto::answer::{self, HeaderText, Mutations, RefusalStatus};
+use crate::proto::check::Check;
+use crate::runtime::{Address, Clock};
+use crate::telemetry::Metrics;
+
+/// Tokens for the application's own calls.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct OutboundConfig {
+    /// A unix socket: tokens travel here.
+    pub listen: Address,
+    /// Which hosts get which token.
+    pub tokens: Vec<TargetConfig>,
+}
+
+/// Answers Checks about outgoing calls. Cloning shares it.
+#[derive(Clone)]
+pub(super) struct Outbound(Arc<Inner>);
+
+struct Inner {
+    tokens: Tokens,
+    clock: Clock,
+    limits: CheckLimits,
+    counts: Family<Answer, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answer {
+    code: &'static str,
+}
+
+impl Outbound {
+    pub(super) fn new(
+        tokens: Tokens,
+        clock: Clock,
+        limits: CheckLimits,
+        metrics: &Metrics,
+    ) -> Self {
+        let counts = Family::default();
+        metrics.register(|registry| {
+            registry.register(
+                "outbound_calls",
+                "Calls of the application that were asked about, by outcome",
+                counts.clone(),
+            );
+        });
+        Self(Arc::new(Inner { tokens, clock, limits, counts }))
+    }
+
+    /// The host of the call, or why it cannot be read.
+    fn host(message: Result<&[u8], Malformed>) -> Result<String, Malformed> {
+        let check = Check::decode(message?).map_err(Malformed::Wire)?;
+        let (_, request) = Request::read(check);
+        let http = request?.http.ok_or(Malformed::NoAttributes)?;
+        Ok(http.host.into_owned())
+    }
+
+    fn count(&self, code: &'static str, answer: Bytes) -> Bytes {
+        self.0.counts.get_or_create(&Answer { code }).inc();
+        answer
+    }
+
+    fn refuse(&self, status: RefusalStatus, code: &'static str) -> Bytes {
+        let body = format!(r#"{{"error":"{code}","message":"The call was not sent."}}"#);
+        let headers = [("content-type", HeaderText::encode("application/json"))];
+        self.count(code, answer::deny(status, &headers, &body, &[("code", code)]))
+    }
+}
+
+impl Door for Outbound {
+    fn limits(&self) -> CheckLimits {
+        self.0.limits
+    }
+
+    async fn answer(
+        &self,
+        message: Result<&[u8], Malformed>,
+        (_began, deadline): (Instant, tokio::time::Instant),
+    ) -> Bytes {
+        let host = match Self::host(message) {
+            Ok(host) => host,
+            Err(malformed) => return self.refuse(RefusalStatus::BadRequest, malformed.code()),
+        };
+        let inner = &*self.0;
+        let mut bearer = inner.tokens.bearer(&host, inner.clock.now());
+        if let Bearer::Missing { .. } = bearer {
+            inner.tokens.ready(&host, inner.clock.now(), deadline).await;
+            bearer = inner.tokens.bearer(&host, inner.clock.now());
+        }
+        match bearer {
+            Bearer::NotNamed => {
+                self.count("not_named", answer::allow(&Mutations::default(), &[("token", "none")]))
+            }
+            Bearer::Header { name, value } => {
+                // Printable ASCII by its making, so nothing is escaped.
+                let Some(text) = HeaderText::verbatim(&value) else {
+                    return self.refuse(RefusalStatus::Unavailable, "outbound_token_unavailable");
+                };
+                let set = vec![(name.as_str(), text)];
+                let mutations = Mutations { set, ..Mutations::default() };
+                self.count("token", answer::allow(&mutations, &[("token", "set")]))
+            }
+            Bearer::Missing { target } => {
+                tracing::warn!(target, "a call was refused: there is no token for it");
+                self.refuse(RefusalStatus::Unavailable, "outbound_token_unavailable")
+            }
+        }
+    }
+}

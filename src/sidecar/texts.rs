@@ -1,0 +1,223 @@
+//! Resource files, read and parsed.
+
+use std::path::{Path, PathBuf};
+
+use super::resources::InvalidResources;
+use crate::policy::{self, AccessPolicy, IdentityProvider, Resource};
+use crate::runtime::read_limited;
+
+/// No resource file is larger.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+/// So often are files read again that change while they are read.
+const MAX_READINGS: usize = 4;
+
+/// The files as they are, each with its name.
+pub(super) struct Texts {
+    pub(super) files: Vec<(String, String)>,
+    pub(super) digest: String,
+}
+
+/// What the texts of all files say.
+pub(super) struct Parsed {
+    pub(super) policies: Vec<AccessPolicy>,
+    pub(super) providers: Vec<IdentityProvider>,
+}
+
+impl Texts {
+    pub(super) fn parse(&self, workload: &policy::Workload) -> Result<Parsed, InvalidResources> {
+        let mut policies: Vec<AccessPolicy> = Vec::new();
+        let mut providers: Vec<IdentityProvider> = Vec::new();
+        let mut seen = Seen::default();
+        for (source, text) in &self.files {
+            let resources = policy::parse(source, text)?;
+            if resources.is_empty() {
+                return Err(InvalidResources::Empty { source_name: source.clone() });
+            }
+            for resource in resources {
+                match resource {
+                    Resource::AccessPolicy(policy) => {
+                        seen.once("AccessPolicy", &policy.metadata, source)?;
+                        policies.push(policy);
+                    }
+                    Resource::IdentityProvider(provider) => {
+                        seen.once("IdentityProvider", &provider.metadata, source)?;
+                        if provider.metadata.namespace == workload.namespace {
+                            providers.push(provider);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Parsed { policies, providers })
+    }
+
+    /// Reads until two readings in a row are the same: what is written or swapped meanwhile would be applied by halves.
+    pub(super) fn read(paths: &[PathBuf]) -> Result<Self, InvalidResources> {
+        Self::read_until_steady(|| Self::read_once(paths))
+    }
+
+    fn read_until_steady(
+        mut read: impl FnMut() -> Result<Self, InvalidResources>,
+    ) -> Result<Self, InvalidResources> {
+        let mut before = read()?;
+        for _ in 0..MAX_READINGS {
+            let now = read()?;
+            if now.digest == before.digest {
+                return Ok(now);
+            }
+            before = now;
+        }
+        Err(InvalidResources::Unsteady)
+    }
+
+    fn read_once(paths: &[PathBuf]) -> Result<Self, InvalidResources> {
+        let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        let mut texts = Vec::new();
+        for file in files(paths)? {
+            let text = read_limited(&file, MAX_FILE)?;
+            let name = file.display().to_string();
+            for part in [name.as_bytes(), &[0], text.as_bytes(), &[0]] {
+                hash.update(part);
+            }
+            texts.push((name, text));
+        }
+        let digest = hash.finish().as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        Ok(Self { files: texts, digest })
+    }
+}
+
+/// Names that were met, with the file they stand in.
+#[derive(Default)]
+struct Seen(Vec<(&'static str, String, String)>);
+
+impl Seen {
+    fn once(
+        &mut self,
+        kind: &'static str,
+        metadata: &policy::Metadata,
+        source: &str,
+    ) -> Result<(), InvalidResources> {
+        let name = format!("{}/{}", metadata.namespace, metadata.name);
+        if let Some((_, _, first)) = self.0.iter().find(|(k, n, _)| *k == kind && *n == name) {
+            let (first, second) = (first.clone(), source.to_owned());
+            return Err(InvalidResources::Duplicate { kind, name, first, second });
+        }
+        self.0.push((kind, name, source.to_owned()));
+        Ok(())
+    }
+}
+
+/// The files themselves, and the `*.yaml` and `*.yml` of directories, in order of their names. Hidden files are left
+/// out: a mounted volume keeps its old content in them.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InvalidResources> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let list = |source| InvalidResources::List { path: path.clone(), source };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(list)? {
+            let file = entry.map_err(list)?.path();
+            if !is_resource_name(&file) {
+                continue;
+            }
+            // One that cannot be read might hold a deny: it is never left out in silence.
+            match std::fs::metadata(&file) {
+                Ok(metadata) if metadata.is_file() => found.push(file),
+                Ok(_) => return Err(InvalidResources::NoFile { path: file }),
+                Err(source) => return Err(InvalidResources::Missing { path: file, source }),
+            }
+        }
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn is_resource_name(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().first() == Some(&b'.'));
+    let yaml = path.extension().is_some_and(|extension| {
+        extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml")
+    });
+    yaml && !hidden
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn every_resource_file_is_read_or_named_in_an_error() {
+        let directory =
+            std::env::temp_dir().join(format!("hopgate-resources-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("..data")).unwrap();
+        for name in ["..data/b.yaml", "a.yaml", "c.yml", "d.YAML", ".hidden.yaml", "notes.txt"] {
+            std::fs::write(directory.join(name), "").unwrap();
+        }
+        symlink("..data/b.yaml", directory.join("b.yaml")).unwrap();
+        let found = |directory: &Path| files(&[directory.to_path_buf()]);
+        let names: Vec<String> = found(&directory)
+            .unwrap()
+            .iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(names, ["a.yaml", "b.yaml", "c.yml", "d.YAML"]);
+
+        let bad = directory.join("deny.yaml");
+        symlink("nowhere.yaml", &bad).unwrap();
+        let error = found(&directory).expect_err("a dangling link");
+        assert!(error.to_string().contains("deny.yaml"), "{error}");
+        std::fs::remove_file(&bad).unwrap();
+
+        std::fs::create_dir(&bad).unwrap();
+        let error = found(&directory).expect_err("a directory");
+        assert!(error.to_string().contains("deny.yaml"), "{error}");
+        std::fs::remove_dir(&bad).unwrap();
+
+        symlink(&directory, directory.join("loop.yml")).unwrap();
+        let error = found(&directory).expect_err("a link to a directory");
+        assert!(error.to_string().contains("loop.yml"), "{error}");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_changes_while_it_is_read_is_read_again() {
+        let texts = |digest: u32| Texts { files: Vec::new(), digest: digest.to_string() };
+        let mut readings = [1, 2, 3, 3].into_iter();
+        let steady = Texts::read_until_steady(|| Ok(texts(readings.next().unwrap())));
+        assert_eq!(steady.unwrap().digest, "3");
+
+        let mut count = 0;
+        let never = Texts::read_until_steady(|| {
+            count += 1;
+            Ok(texts(count))
+        });
+        assert!(matches!(never, Err(InvalidResources::Unsteady)));
+        assert!(count <= 10, "{count}");
+    }
+
+    #[test]
+    fn an_emptied_file_is_refused() {
+        let workload = policy::Workload {
+            trust_domain: crate::identity::TrustDomain::parse("test.mesh").unwrap(),
+            namespace: "shop".to_owned(),
+            labels: std::collections::BTreeMap::new(),
+        };
+        for text in ["", "# nothing\n", "---\n", "---\n---\n# nothing\n"] {
+            let files = vec![("deny.yaml".to_owned(), text.to_owned())];
+            let texts = Texts { files, digest: String::new() };
+            let error = texts
+                .parse(&workload)
+                .and_then(|parsed| {
+                    super::super::resources::Resources::compile(&texts, parsed, &workload)
+                })
+                .expect_err(text)
+                .to_string();
+            assert!(error.contains("deny.yaml holds no resource"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What the application behind a real Envoy is left with, once a credential was taken from its place.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use hopgate::identity::SpiffeId;
+use hopgate::mesh::{self, Endpoint, ForwardedCertificates};
+use hopgate::runtime::Address;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::support::ask::Sidecar;
+use crate::support::envoy::Envoy;
+use crate::support::issuer::Issuer;
+
+const KEY: &str = "hk_live_4f1d0c2b7a9e48d3b6c5a1e2f3d4c5b6";
+const POLICY: &str = r#"
+apiVersion: hopgate.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: orders, namespace: shop }
+spec:
+  rules:
+    - name: known
+      allow:
+        users: {}
+        requests: [{ paths: ["/orders/**", "/hook"] }]
+"#;
+
+/// An Envoy for clients from outside, with a sidecar and an application that says what it sees.
+struct Edge {
+    address: SocketAddr,
+    envoy: Envoy,
+    _sidecar: Sidecar,
+    _tasks: JoinSet<()>,
+}
+
+impl Edge {
+    async fn start(issuer: &Issuer) -> Self {
+        let sso = issuer.provider()
+            + "  from:\n    - { query: access_token }\n    \
+               - { cookie: session, csrf: { origins: [https://shop.test] } }\n";
+        let keys = "apiVersion: hopgate.dev/v1alpha1\nkind: IdentityProvider\n\
+             metadata: { name: keys, namespace: shop }\n\
+             spec:\n  apiKeys: { file: keys.txt, prefix: hk_ }\n  from: [{ header: x-api-key }]\n";
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, KEY.as_bytes());
+        let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let list = format!("keys:\n  - {{ id: export, sha256: {hash} }}\n");
+        let files = [
+            ("policy.yaml", POLICY),
+            ("sso.yaml", sso.as_str()),
+            ("keys.yaml", keys),
+            ("keys.txt", list.as_str()),
+        ];
+        let sidecar = Sidecar::start("through-envoy", &files).await;
+        let Address::Unix(authz) = &sidecar.authz else { panic!("not a unix socket") };
+
+        let mut tasks = JoinSet::new();
+        let app = mirror(&mut tasks).await;
+        let directory = sidecar.scratch.path();
+        let config = json!({
+            "admin": format!("unix:{}", directory.join("admin.sock").display()),
+            "edge": [{ "name": "public", "listen": "127.0.0.1:0", "app": app }],
+        });
+        let mesh = mesh::Mesh::new(
+            serde_saphyr::from_str(&config.to_string()).unwrap(),
+            mesh::Sidecar {
+                identity: SpiffeId::parse("spiffe://test.mesh/ns/shop/sa/orders").unwrap(),
+                // Nobody listens there: this listener needs no certificate.
+                sds: Endpoint::Unix(PathBuf::from(directory).join("sds.sock")),
+                authz: Endpoint::Unix(authz.clone()),
+                tokens: None,
+                forwarded: ForwardedCertificates::Replaced,
+            },
+        );
+        let envoy = Envoy::start(directory, &mesh::bootstrap(&mesh.unwrap()));
+        let address = envoy.listener("edge|public").await;
+        Self { address, envoy, _sidecar: sidecar, _tasks: tasks }
+    }
+
+    /// What the application saw, or the code of the refusal.
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<Value, u16> {
+        let url = format!("http://{}{path}", self.address);
+        let mut request = reqwest::Client::new().request(method.parse().unwrap(), url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap_or_else(|error| {
+            panic!("Envoy does not answer: {error}\n{}", self.envoy.log());
+        });
+        match answer.status().as_u16() {
+            200 => Ok(answer.json().await.unwrap()),
+            other => Err(other),
+        }
+    }
+}
+
+async fn mirror(tasks: &mut JoinSet<()>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = |uri: axum::http::Uri, headers: HeaderMap| async move {
+        let headers: serde_json::Map<String, Value> = headers
+            .keys()
+            .map(|name| {
+                let values: Vec<String> = headers
+                    .get_all(name)
+                    .iter()
+                    .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+                    .collect();
+                (name.to_string(), json!(values))
+            })
+            .collect();
+        axum::Json(json!({ "uri": uri.to_string(), "headers": headers }))
+    };
+    let router = axum::Router::new().fallback(answer);
+    tasks.spawn(async { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+#[tokio::test]
+async fn a_credential_goes_and_all_else_stays() {
+    let issuer = Issuer::new();
+    let edge = Edge::start(&issuer).await;
+    let token = issuer.token(&json!({}));
+
+    let path = format!("/orders/7?a=1&access_token={token}&b=%2F&b=3");
+    let seen = edge.ask("GET", &path, &[("x-team", "blue")]).await.unwrap();
+    assert_eq!(seen["uri"], "/orders/7?a=1&b=%2F&b=3");
+    assert_eq!(seen["headers"]["x-hopgate-user"], json!(["alice"]));
+    assert_eq!(seen["headers"]["x-team"], json!(["blue"]));
+    assert!(!seen.to_string().contains(&token), "{seen}");
+
+    let cookies = format!("theme=dark; session={token}; lang=de");
+    let seen = edge.ask("GET", "/orders/7?x", &[("cookie", &cookies)]).await.unwrap();
+    assert_eq!(seen["headers"]["cookie"], json!(["theme=dark; lang=de"]));
+    assert_eq!(seen["uri"], "/orders/7?x");
+    let alone = format!("session={token}");
+    let seen = edge.ask("GET", "/orders/7", &[("cookie", &alone)]).await.unwrap();
+    assert_eq!(seen["headers"]["cookie"], Value::Null);
+
+    let seen = edge.ask("POST", "/hook", &[("x-api-key", KEY)]).await.unwrap();
+    assert_eq!(seen["headers"]["x-hopgate-user"], json!(["export"]));
+    assert_eq!(seen["headers"]["x-api-key"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_proves_nobody_reaches_nothing() {
+    let issuer = Issuer::new();
+    let edge = Edge::start(&issuer).await;
+    let token = issuer.token(&json!({}));
+    let cookie = format!("session={token}");
+    let (api_key, wrong) = ("x-api-key", KEY.replace("4f1d", "4f1e"));
+
+    assert_eq!(edge.ask("GET", "/orders/7", &[]).await, Err(401));
+    let twice = format!("/orders/7?access_token={token}&access_token={token}");
+    assert_eq!(edge.ask("GET", &twice, &[]).await, Err(401), "two in one place");
+    let both = format!("/orders/7?access_token={token}");
+    assert_eq!(edge.ask("GET", &both, &[("cookie", &cookie)]).await, Err(401), "two places");
+    assert_eq!(edge.ask("POST", "/hook", &[(api_key, &wrong)]).await, Err(401));
+    // A page elsewhere makes the browser send the cookie.
+    let elsewhere = [("cookie", cookie.as_str()), ("origin", "https://elsewhere.test")];
+    assert_eq!(edge.ask("POST", "/hook", &elsewhere).await, Err(401));
+    let here = [("cookie", cookie.as_str()), ("origin", "https://shop.test")];
+    assert!(edge.ask("POST", "/hook", &here).await.is_ok());
+}
