@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use hopgate::identity::{SpiffeId, TrustDomain};
 use hopgate::policy::{
-    AccessPolicy, Credentials, Decision, Facts, HeaderValue, Headers, PolicySet, RequestFacts,
-    Resource, UserFacts, UserParts, Workload, parse, yaml,
+    AccessPolicy, Credentials, Decision, Facts, HeaderValue, Headers, NoBody, PolicySet,
+    RequestFacts, Resource, UserFacts, UserParts, Workload, parse, yaml,
 };
 use serde::Deserialize;
 
@@ -117,13 +117,13 @@ fn outcome(set: &PolicySet, case: &Case) -> String {
         segments: &segments,
         query,
         headers: case,
+        body: &NoBody,
     });
     let facts = Facts {
         peer: peer.as_ref(),
         user: user.as_ref(),
-        client: None,
         request,
-        now: UNIX_EPOCH + Duration::from_secs(case.now),
+        ..Facts::at(UNIX_EPOCH + Duration::from_secs(case.now))
     };
     match set.decide(&facts) {
         Decision::Allow(rule) => format!("allow {}", rule.rule()),
@@ -199,7 +199,7 @@ fn presentation_is_agreed_or_default() {
 #[test]
 fn rules_without_a_policy_admit_nobody() {
     let set = PolicySet::compile(&[], &[], &workload()).unwrap();
-    let facts = Facts { peer: None, user: None, client: None, request: None, now: UNIX_EPOCH };
+    let facts = Facts::at(UNIX_EPOCH);
     assert_eq!(set.decide(&facts), Decision::NothingAllows);
 }
 

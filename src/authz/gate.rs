@@ -18,7 +18,9 @@ use crate::authn::{
     authenticate,
 };
 use crate::identity::TrustDomain;
-use crate::policy::{Facts, HeaderValue, Headers as _, RequestFacts};
+use crate::policy::{
+    Connection, Facts, HeaderValue, Headers as _, NoBody, NoEngines, RequestFacts,
+};
 use crate::proto::check::Check;
 use crate::runtime::Clock;
 use crate::telemetry::CheckSpan;
@@ -275,7 +277,10 @@ fn decide<'s>(
             segments: http.path.segments(),
             query: http.path.query(),
             headers: &http.headers,
+            body: &NoBody,
         }),
+        connection: Connection { source: request.source, ..Connection::default() },
+        engines: &NoEngines,
         now,
     };
     denial::verdict(snapshot.policies().decide(&facts))

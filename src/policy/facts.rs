@@ -1,6 +1,7 @@
 //! What is known of one request or connection when it is judged.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -21,8 +22,35 @@ pub struct Facts<'a> {
     pub client: Option<&'a UserFacts>,
     /// The HTTP request; `None` for a TCP connection.
     pub request: Option<RequestFacts<'a>>,
+    /// The connection it came on.
+    pub connection: Connection<'a>,
+    /// What engines beside the rules say.
+    pub engines: &'a dyn Engines,
     /// The time of the decision.
     pub now: SystemTime,
+}
+
+/// Both ends of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Connection<'a> {
+    /// The address on the wire; `None` where it is none (a unix socket) or was not told.
+    pub source: Option<IpAddr>,
+    /// The address of the client in front of the trusted proxies.
+    pub forwarded: Forwarded,
+    /// The port it was accepted on.
+    pub port: Option<u16>,
+    /// The TLS server name that the client asked for: its word, no proof.
+    pub sni: Option<&'a str>,
+}
+
+/// The address of the client in front of the proxies that the mesh trusts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Forwarded {
+    /// Told by the proxy that is trusted to tell it.
+    Known(IpAddr),
+    /// Not told, or not readable. No rule that asks for it can be decided.
+    #[default]
+    Unknown,
 }
 
 /// A verified user or client, as the provider's claim mapping found it.
@@ -99,6 +127,88 @@ pub struct RequestFacts<'a> {
     pub query: Option<&'a str>,
     /// The headers.
     pub headers: &'a dyn Headers,
+    /// The body, where it was buffered.
+    pub body: &'a dyn Body,
+}
+
+/// The body of a request, read when a rule first asks for it.
+pub trait Body {
+    /// The body as one value: a JSON document, the fields of a form, or a protobuf message as JSON.
+    fn value(&self) -> BodyFacts<'_>;
+    /// The JSON-RPC call that it is.
+    fn rpc(&self) -> RpcFacts<'_>;
+}
+
+/// What is known of a body.
+#[derive(Debug, Clone, Copy)]
+pub enum BodyFacts<'a> {
+    /// There is none, or the proxy did not hand it on.
+    Absent,
+    /// The proxy handed on only its beginning.
+    Truncated,
+    /// It is not what its type says, or of a type that is not read. The text says why, without any of its content.
+    Unreadable(&'static str),
+    /// Read.
+    Value(&'a Value),
+}
+
+/// What is known of a JSON-RPC call (the Model Context Protocol is made of such).
+#[derive(Debug, Clone, Copy)]
+pub enum RpcFacts<'a> {
+    /// There is no body, or none that was handed on whole, or it cannot be read as exactly one call.
+    Unreadable(&'static str),
+    /// One call.
+    Call {
+        /// `method`.
+        method: &'a str,
+        /// `params.name` of a `tools/call`.
+        tool: Option<&'a str>,
+    },
+}
+
+/// Nothing is known of a body.
+#[derive(Debug, Clone, Copy)]
+pub struct NoBody;
+
+impl Body for NoBody {
+    fn value(&self) -> BodyFacts<'_> {
+        BodyFacts::Absent
+    }
+
+    fn rpc(&self) -> RpcFacts<'_> {
+        RpcFacts::Unreadable("there is no body")
+    }
+}
+
+/// Policy engines beside the rules, by the names of their resources.
+pub trait Engines {
+    /// What the engine says of these facts. It is asked only where everything else of the rule matches.
+    fn answer(&self, engine: &str, facts: &Facts<'_>) -> EngineAnswer;
+}
+
+/// What an engine says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineAnswer {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// It says nothing about such a request: no for an `allow`; a `deny` cannot be decided.
+    Undefined,
+    /// It could not say. The text is for the operator and holds nothing of the request.
+    Failed(Cow<'static, str>),
+    /// Only the network can tell, and it was not asked yet.
+    NotAsked,
+}
+
+/// There are no engines.
+#[derive(Debug, Clone, Copy)]
+pub struct NoEngines;
+
+impl Engines for NoEngines {
+    fn answer(&self, _: &str, _: &Facts<'_>) -> EngineAnswer {
+        EngineAnswer::Failed(Cow::Borrowed("there is no such engine"))
+    }
 }
 
 /// A look-up of request headers by lower-case name.
@@ -116,6 +226,22 @@ pub enum HeaderValue<'a> {
     One(&'a [u8]),
     /// Several, or something that may be several: which of them counts is not for us to guess.
     Many,
+}
+
+impl Facts<'_> {
+    /// Nothing is known but the time. No rule that asks for anything else matches.
+    #[must_use]
+    pub fn at(now: SystemTime) -> Self {
+        Self {
+            peer: None,
+            user: None,
+            client: None,
+            request: None,
+            connection: Connection::default(),
+            engines: &NoEngines,
+            now,
+        }
+    }
 }
 
 impl UserParts {

@@ -41,7 +41,8 @@ pub use access::{
 pub use condition::{Condition, InvalidCondition};
 pub use decide::{Decision, Fate, Mismatch, NoRecorder, Recorder, UndecidableReason};
 pub use facts::{
-    Confirmation, Facts, Groups, HeaderValue, Headers, RequestFacts, UserFacts, UserParts,
+    Body, BodyFacts, Confirmation, Connection, EngineAnswer, Engines, Facts, Forwarded, Groups,
+    HeaderValue, Headers, NoBody, NoEngines, RequestFacts, RpcFacts, UserFacts, UserParts,
 };
 pub use presentation::{Credentials, Presentation, PresentationChoice};
 pub(crate) use problem::did_you_mean;

@@ -172,7 +172,7 @@ fn a_connection_is_reached_only_by_rules_without_requests() {
     ];
     let set = compile(&rules);
     let (web, other) = (peer("web"), peer("other"));
-    let facts = |peer| Facts { peer, user: None, client: None, request: None, now: now() };
+    let facts = |peer| Facts { peer, ..Facts::at(now()) };
     assert!(matches!(set.decide(&facts(Some(&web))), Decision::Allow(_)));
     assert_eq!(set.decide(&facts(Some(&other))), Decision::NothingAllows);
     assert_eq!(set.decide(&facts(None)), Decision::NothingAllows);

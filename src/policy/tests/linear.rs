@@ -366,7 +366,7 @@ proptest! {
             let request = facts.request.as_ref().map(|(method, path)| Request::new(method, &format!("/{}", path.join("/"))));
             let facts = match &request {
                 Some(request) => request.facts(peer.as_ref(), user.as_ref()),
-                None => Facts { peer: peer.as_ref(), user: user.as_ref(), client: None, request: None, now: now() },
+                None => Facts { peer: peer.as_ref(), user: user.as_ref(), ..Facts::at(now()) },
             };
             prop_assert_eq!(shown(&set.decide(&facts)), expected.clone(), "{:?}", texts);
             let recorded = set.decide_recorded(&facts, &mut Everything::default());

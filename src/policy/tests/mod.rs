@@ -112,8 +112,9 @@ impl Request {
             segments: &self.segments,
             query: Some("page=2"),
             headers: &self.headers,
+            body: &NoBody,
         };
-        Facts { peer, user, client: None, request: Some(request), now: now() }
+        Facts { peer, user, request: Some(request), ..Facts::at(now()) }
     }
 }
 
