@@ -178,6 +178,26 @@ fn main_knows_only_the_command_line() {
     }
 }
 
+/// What serves a workload knows only proven callers: to suppose some is for the command line.
+#[test]
+fn only_the_command_line_rehearses() {
+    let may = ["src/cli/", "src/authz/rehearse.rs", "src/authz/callers.rs", "src/authz/mod.rs"];
+    let mut wrong = Vec::new();
+    for (module, _) in MAY_IMPORT {
+        for file in sources(module) {
+            let name = file.strip_prefix(root()).unwrap().display().to_string();
+            let text = fs::read_to_string(&file).unwrap();
+            let words = ["rehearse", "Rehearsal", "Supposed"];
+            if !may.iter().any(|may| name.starts_with(may))
+                && words.iter().any(|w| text.contains(w))
+            {
+                wrong.push(name);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 #[test]
 fn an_upward_import_would_be_seen() {
     let found = imported_modules("use crate::{authz::gate, cli};\nlet x = crate::sidecar::run();");

@@ -7,20 +7,19 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use bytes::Bytes;
 
+use super::callers::Callers;
 use super::denial;
+use super::judge::judge;
 use super::record::Record;
 use super::request::{Envelope, Malformed, Request};
 use super::respond;
 use super::snapshot::Snapshot;
 use super::verdict::{Denial, Verdict};
 use crate::authn::{
-    ForwardRules, Learned, Need, PeerRules, Principals, Unproven, Verifier, WorkloadRoots,
-    authenticate,
+    ForwardRules, Learned, Need, PeerRules, Unproven, Verifier, WorkloadRoots, authenticate,
 };
 use crate::identity::TrustDomain;
-use crate::policy::{
-    Connection, Facts, HeaderValue, Headers as _, NoBody, NoEngines, RequestFacts,
-};
+use crate::policy::{HeaderValue, Headers as _, NoRecorder};
 use crate::proto::check::Check;
 use crate::runtime::Clock;
 use crate::telemetry::CheckSpan;
@@ -42,11 +41,11 @@ pub struct Judged<'s, 'a> {
     pub(super) envelope: Envelope<'a>,
     /// Nothing where it cannot be judged.
     pub(super) request: Option<Request<'a>>,
-    pub(super) principals: Option<Principals>,
+    pub(super) callers: Callers,
     pub(super) verdict: Verdict<'s>,
     pub(super) request_id: RequestId<'a>,
     pub(super) received: SystemTime,
-    began: Instant,
+    pub(super) began: Instant,
 }
 
 /// The id that client and operator share: the request's own, or one made here.
@@ -213,13 +212,14 @@ impl Gate {
             learned,
             now,
         );
-        let (principals, verdict) = match authenticated {
+        let (callers, verdict) = match authenticated {
             Ok(principals) => {
-                let verdict = decide(snapshot, &request, &principals, now);
-                (Some(principals), verdict)
+                let callers = Callers::Proven(principals);
+                let verdict = judge(snapshot, &request, &callers, now, &mut NoRecorder);
+                (callers, verdict)
             }
             Err(Unproven::Refused(refused)) => {
-                (None, Verdict::Denial(denial::unauthenticated(&refused)))
+                (Callers::Unproven, Verdict::Denial(denial::unauthenticated(&refused)))
             }
             Err(Unproven::Unknown(needs)) => return Err(needs),
         };
@@ -228,7 +228,7 @@ impl Gate {
             request_id: RequestId::of(&envelope),
             envelope,
             request: Some(request),
-            principals,
+            callers,
             verdict,
             received: now,
             began,
@@ -260,32 +260,6 @@ fn trace(span: CheckSpan, judged: &Judged<'_, '_>) {
     span.end(judged.verdict.code(), rule, judged.snapshot.revision());
 }
 
-fn decide<'s>(
-    snapshot: &'s Snapshot,
-    request: &Request<'_>,
-    principals: &Principals,
-    now: SystemTime,
-) -> Verdict<'s> {
-    let facts = Facts {
-        peer: principals.peer().map(crate::authn::Peer::id),
-        user: principals.user().map(crate::authn::User::facts),
-        client: principals.client().map(crate::authn::User::facts),
-        request: request.http.as_ref().map(|http| RequestFacts {
-            method: http.method,
-            host: &http.host,
-            path: http.path.decoded(),
-            segments: http.path.segments(),
-            query: http.path.query(),
-            headers: &http.headers,
-            body: &NoBody,
-        }),
-        connection: Connection { source: request.source, ..Connection::default() },
-        engines: &NoEngines,
-        now,
-    };
-    denial::verdict(snapshot.policies().decide(&facts))
-}
-
 impl<'s, 'a> Judged<'s, 'a> {
     /// Refused before anybody was asked who they are.
     fn refused(
@@ -299,7 +273,7 @@ impl<'s, 'a> Judged<'s, 'a> {
             request_id: RequestId::of(&envelope),
             envelope,
             request: None,
-            principals: None,
+            callers: Callers::Unproven,
             verdict: Verdict::Denial(denial),
             received,
             began,

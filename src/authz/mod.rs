@@ -5,22 +5,27 @@
 
 #![warn(clippy::as_conversions)]
 
+mod callers;
 mod challenge;
 mod denial;
 mod gate;
 mod headers;
+mod judge;
 mod path;
 mod presentation;
 mod record;
+mod rehearse;
 mod request;
 mod respond;
 mod snapshot;
 mod verdict;
 
+pub use callers::Supposed;
 pub use gate::{Attempt, Checked, Gate, Judged, Outcome};
 pub use headers::{ClientKind, HeaderLines};
 pub use path::{AmbiguousPath, Path};
 pub use record::RECORD_FIELDS;
+pub use rehearse::{Changes, Ending, Refusal, Rehearsal, Rehearsed, rehearse};
 pub use request::{Envelope, HttpRequest, Malformed, Request, Target};
 pub use snapshot::Snapshot;
 pub use verdict::{Denial, Permit, Verdict};

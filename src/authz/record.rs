@@ -86,23 +86,23 @@ impl<'j> Record<'j> {
     }
 
     fn write_principals(&self, out: &mut Vec<u8>) {
-        let Some(principals) = &self.judged.principals else { return };
-        if let Some(peer) = principals.peer() {
-            text(out, "peer.id", peer.id().as_str());
+        let callers = &self.judged.callers;
+        if let Some(peer) = callers.peer() {
+            text(out, "peer.id", peer.as_str());
         }
-        if let Some(proxy) = principals.via() {
-            text(out, "peer.via", proxy.id().as_str());
+        if let Some(proxy) = callers.via() {
+            text(out, "peer.via", proxy.as_str());
         }
-        if let Some(user) = principals.user() {
-            text(out, "user.provider", user.facts().provider());
-            text(out, "user.id", user.facts().subject());
-            if let Some(id) = user.token_id() {
+        if let Some(user) = callers.user() {
+            text(out, "user.provider", user.provider());
+            text(out, "user.id", user.subject());
+            if let Some(id) = callers.token_id() {
                 text(out, "token.id", id);
             }
         }
-        if let Some(client) = principals.client() {
-            text(out, "client.provider", client.facts().provider());
-            text(out, "client.id", client.facts().subject());
+        if let Some(client) = callers.client() {
+            text(out, "client.provider", client.provider());
+            text(out, "client.id", client.subject());
         }
     }
 

@@ -6,6 +6,8 @@ use super::challenge::Challenge;
 use super::gate::Judged;
 use super::headers::ClientKind;
 use super::verdict::{Denial, Permit, Verdict};
+use crate::identity::SpiffeId;
+use crate::policy::UserFacts;
 use crate::proto::answer::{self, HeaderText, MetadataField, Mutations, RefusalStatus};
 
 /// Encodes the answer for Envoy.
@@ -101,11 +103,8 @@ fn deny(judged: &Judged<'_, '_>, denial: &Denial<'_>) -> Bytes {
 }
 
 fn identities<'j>(judged: &'j Judged<'_, '_>) -> (Option<&'j str>, Option<&'j str>) {
-    let principals = judged.principals.as_ref();
-    (
-        principals.and_then(|p| p.user()).map(|user| user.facts().subject()),
-        principals.and_then(|p| p.peer()).map(|peer| peer.id().as_str()),
-    )
+    let callers = &judged.callers;
+    (callers.user().map(UserFacts::subject), callers.peer().map(SpiffeId::as_str))
 }
 
 /// What any stranger may know: which kind of refusal it is, not why.

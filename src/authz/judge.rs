@@ -1,0 +1,38 @@
+//! The one judgement of a request that was read and of callers that are known: the gate's and a rehearsal's alike.
+
+use std::time::SystemTime;
+
+use super::callers::Callers;
+use super::denial;
+use super::request::Request;
+use super::snapshot::Snapshot;
+use super::verdict::Verdict;
+use crate::policy::{Connection, Facts, NoBody, NoEngines, Recorder, RequestFacts};
+
+/// Decides by the rules of the snapshot. The recorder is told of every rule that was looked at and changes nothing.
+pub(super) fn judge<'s>(
+    snapshot: &'s Snapshot,
+    request: &Request<'_>,
+    callers: &Callers,
+    now: SystemTime,
+    recorder: &mut impl Recorder,
+) -> Verdict<'s> {
+    let facts = Facts {
+        peer: callers.peer(),
+        user: callers.user(),
+        client: callers.client(),
+        request: request.http.as_ref().map(|http| RequestFacts {
+            method: http.method,
+            host: &http.host,
+            path: http.path.decoded(),
+            segments: http.path.segments(),
+            query: http.path.query(),
+            headers: &http.headers,
+            body: &NoBody,
+        }),
+        connection: Connection { source: request.source, ..Connection::default() },
+        engines: &NoEngines,
+        now,
+    };
+    denial::verdict(snapshot.policies().decide_recorded(&facts, recorder))
+}
