@@ -126,7 +126,7 @@ async fn anonymous_requests_get_a_challenge() {
     assert_eq!(refused.header("x-request-id"), Some("abc-1"));
     assert_eq!(refused.header("content-type"), Some("application/json"));
     let by_condition = meaning(sidecar.ask(get("/mine", &[])).await);
-    assert_refused(&by_condition, 401, "rule_undecidable");
+    assert_refused(&by_condition, 401, "rule_undecidable_anonymous");
     let body: serde_json::Value = serde_json::from_str(&refused.body).unwrap();
     assert_eq!(body["request_id"], "abc-1");
     assert_eq!(body["error"], "unauthenticated");

@@ -159,6 +159,23 @@ async fn an_api_key_is_known_by_its_hash_and_revoked_live() {
 }
 
 #[tokio::test]
+async fn a_refusal_counts_for_its_place_only() {
+    let issuer = Issuer::new();
+    let provider =
+        resource("keys", "apiKeys: { file: keys.txt, prefix: hk_ }\nfrom: [{ header: x-api-key }]");
+    let list = keys(&[("export", KEY, "")]);
+    let files = [("keys.yaml", &*provider), ("keys.txt", &*list), ("sso.yaml", &*sso(&issuer, ""))];
+    let mut sidecar = start("negative-memory", &files).await;
+    let misplaced = format!("Bearer {KEY}");
+    for _ in 0..2 {
+        let refused = ask(&mut sidecar, "/machines", &[("authorization", &misplaced)]).await;
+        assert_eq!((refused.status, code(&refused)), (401, "token_opaque"));
+        assert!(ask(&mut sidecar, "/machines", &[("x-api-key", KEY)]).await.allowed);
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test]
 async fn cookies_and_parameters_are_taken_from_the_request() {
     let issuer = Issuer::new();
     let more = "from:\n  - { cookie: session, csrf: { origins: [https://shop.example] } }\n  - { query: access_token }\n";
@@ -181,11 +198,22 @@ async fn cookies_and_parameters_are_taken_from_the_request() {
     let ours = ("origin", "https://shop.example".to_owned());
     assert!(meaning(sidecar.ask(post(vec![session, ours])).await).allowed);
 
-    let path = format!("/me?a=1&access_token={token}&b=2");
+    let path = format!("/me?b=2&access_token={token}&a&a=1");
     let response = sidecar.ask(get(&path, &[])).await;
     use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-    let Some(HttpResponse::OkResponse(ok)) = response.http_response else { panic!("{response:?}") };
-    assert_eq!(ok.query_parameters_to_remove, ["access_token"]);
+    let Some(HttpResponse::OkResponse(ok)) = &response.http_response else {
+        panic!("{response:?}")
+    };
+    // Envoy would sort the rest, and write `a` as `a=`.
+    assert!(ok.query_parameters_to_remove.is_empty());
+    let allowed = meaning(response);
+    assert_eq!(allowed.header(":path"), Some("/me?b=2&a&a=1"));
+    // Headers that repeat the target would still hold the token.
+    assert!(allowed.removed.contains(&"x-original-url".to_owned()), "{:?}", allowed.removed);
+    let untouched = ask(&mut sidecar, "/public?b&a", &[]).await;
+    assert_eq!(untouched.header(":path"), None);
+    let unwritable = ask(&mut sidecar, &format!("/me?a=\u{1}&access_token={token}"), &[]).await;
+    assert_eq!((unwritable.status, code(&unwritable)), (400, "request_not_rewritable"));
     let both = ask(&mut sidecar, &path, &[("cookie", &only)]).await;
     assert_eq!(code(&both), "credentials_ambiguous");
     let log = sidecar.stop().await;

@@ -1,11 +1,13 @@
 //! What README and docs show is what the product takes: every YAML block is loaded by its own loader, and every code of a
 //! refusal is explained.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use hopgate::authz::{CODES, Code};
 use hopgate::policy::parse;
 
-use crate::support::Scratch;
+use crate::support::{Scratch, golden};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -48,43 +50,81 @@ fn every_yaml_block_is_taken_by_the_product() {
     assert!(resources >= 4 && configurations >= 1, "{resources} and {configurations}");
 }
 
+/// The page is made from the list of the product, so that nothing in it is another code or status.
 #[test]
-fn every_code_of_authentication_is_explained() {
-    let page = std::fs::read_to_string(root().join("docs/authentication.md")).unwrap();
-    let mut codes = 0;
-    for directory in [
-        "src/authn",
-        "src/authn/place",
-        "src/authn/peer",
-        "src/authn/certificate",
-        "src/authn/dpop",
-        "src/authn/online",
-    ] {
-        for entry in std::fs::read_dir(root().join(directory)).unwrap() {
-            codes += explained(&entry.unwrap().path(), &page);
-        }
+fn every_refusal_is_explained() {
+    let mut page = "# Refusals\n\n\
+        Every refusal has a code. It stands in the decision log (`code`, beside `reason` and often `hint`), in the dynamic \
+        metadata\nand in the metric `hopgate_authz_checks`. The client learns the status and a request id, and, with 401, which \
+        schemes are taken here.\nThis page is made from the product's own list.\n\n\
+        | code | status | meaning |\n| --- | --- | --- |\n"
+        .to_owned();
+    for Code { name, status, meaning } in CODES {
+        page += &format!("| `{name}` | {} | {meaning} |\n", status.http());
     }
-    assert!(codes > 90, "only {codes} codes were found");
+    golden("../../docs/refusals.md", &page);
 }
 
-/// How many codes a source file has; each must stand in the page.
-fn explained(file: &Path, page: &str) -> usize {
-    if file.extension().is_none_or(|extension| extension != "rs") {
-        return 0;
+/// What the source can refuse with is in the list, and what is in the list the source can refuse with.
+#[test]
+fn the_list_of_refusals_is_complete() {
+    let mut written = String::new();
+    let mut produced = BTreeSet::new();
+    for file in sources(&root().join("src")) {
+        let path = file.strip_prefix(root().join("src")).unwrap();
+        if path == Path::new("authz/code.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        if is_of_a_refusal(path) {
+            produced.extend(codes(shipped));
+        }
+        let denials = shipped.split("Denial::new(").skip(1);
+        produced.extend(denials.filter_map(|call| {
+            Some(call.trim_start().strip_prefix('"')?.split_once('"')?.0.to_owned())
+        }));
+        written += shipped;
     }
-    let text = std::fs::read_to_string(file).unwrap();
-    let mut count = 0;
-    // The bodies of `fn code(..) -> &'static str`.
-    for body in text.split("fn code(").skip(1) {
-        let body = body.split("\n    }\n").next().unwrap();
-        for code in body.split("=> \"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
-            assert!(
-                page.contains(&format!("`{code}`")),
-                "{code} of {} is not explained",
-                file.display()
-            );
-            count += 1;
+    let listed: BTreeSet<String> = CODES.iter().map(|code| code.name.to_owned()).collect();
+    let unlisted: Vec<&String> = produced.difference(&listed).collect();
+    assert!(unlisted.is_empty(), "not in authz::CODES: {unlisted:?}");
+    assert!(produced.len() > 120, "only {} codes were found", produced.len());
+    for name in listed.difference(&produced) {
+        assert!(written.contains(&format!("\"{name}\"")), "nothing refuses with {name}");
+    }
+}
+
+/// Codes of fetches and of tokens for other servers refuse nobody.
+fn is_of_a_refusal(path: &Path) -> bool {
+    let others = ["authn/refresh", "authn/http", "authn/outbound"];
+    let judges = ["authn", "authz"].iter().any(|module| path.starts_with(module));
+    judges && !others.iter().any(|module| path.starts_with(module))
+}
+
+/// The texts in the bodies of `fn code(..) -> &'static str`.
+fn codes(text: &str) -> Vec<String> {
+    let bodies = text.split("fn code(").skip(1);
+    let bodies = bodies.map(|body| body.split("\n    }\n").next().unwrap());
+    let texts = bodies.flat_map(|body| body.split("=> \"").skip(1));
+    texts
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .filter(|code| code != "allow")
+        .collect()
+}
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
         }
     }
-    count
+    files
 }

@@ -72,7 +72,7 @@ fn every_recorded_request_is_judged_as_agreed() {
         for gate in [&open, &frontend] {
             let mut record = Vec::new();
             let checked = check(gate, &message, &mut record);
-            let answer = meaning(CheckResponse::decode(checked.answer).unwrap());
+            let answer = meaning(CheckResponse::decode(checked.answer.as_bytes()).unwrap());
             assert_eq!(answer.allowed, checked.code == "allow", "{}", file.display());
             fields_are_known(&record);
             codes.push(checked.code);

@@ -124,9 +124,11 @@ async fn a_credential_goes_and_all_else_stays() {
     let edge = Edge::start(&issuer).await;
     let token = issuer.token(&json!({}));
 
-    let path = format!("/orders/7?a=1&access_token={token}&b=%2F&b=3");
+    let path = format!("/orders/7?z=%2f&a&access_token={token}&b=%2F&a=1&b=3&c=;d");
     let seen = edge.ask("GET", &path, &[("x-team", "blue")]).await.unwrap();
-    assert_eq!(seen["uri"], "/orders/7?a=1&b=%2F&b=3");
+    assert_eq!(seen["uri"], "/orders/7?z=%2f&a&b=%2F&a=1&b=3&c=;d", "byte for byte");
+    let seen_alone = edge.ask("GET", &format!("/orders/7?access_token={token}"), &[]).await;
+    assert_eq!(seen_alone.unwrap()["uri"], "/orders/7");
     assert_eq!(seen["headers"]["x-hopgate-user"], json!(["alice"]));
     assert_eq!(seen["headers"]["x-team"], json!(["blue"]));
     assert!(!seen.to_string().contains(&token), "{seen}");

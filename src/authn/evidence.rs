@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::place::{cookie, query};
+use super::place::cookie;
 use crate::policy::{HeaderValue, Headers};
 
 /// Everything a request or connection brings.
@@ -64,12 +64,6 @@ impl<'a> HttpEvidence<'a> {
     #[must_use]
     pub fn cookies_without(&self, names: &[String]) -> Option<String> {
         cookie::without(names, self)
-    }
-
-    /// Whether there is a query parameter of this name.
-    #[must_use]
-    pub fn has_parameter(&self, name: &str) -> bool {
-        !matches!(query::read(name, self), Ok(None))
     }
 
     /// Exactly one line of this name, as text.

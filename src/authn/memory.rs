@@ -29,7 +29,16 @@ type Digest = [u8; 32];
 pub(super) struct Memory {
     recent: Recent<Arc<Proven>>,
     proven: Cache<Digest, Arc<Proven>, foldhash::fast::RandomState>,
-    refused: Cache<Digest, Arc<Refusal>, foldhash::fast::RandomState>,
+    refused: Cache<(Digest, Where), Arc<Refusal>, foldhash::fast::RandomState>,
+}
+
+/// Where a credential stood. Who may take it depends on that, so a refusal counts for its place only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Where {
+    /// Nowhere in particular: any provider may take it.
+    Anywhere,
+    /// In this slot, by its number among all of the epoch.
+    Slot(usize),
 }
 
 /// A credential that was proven.
@@ -133,14 +142,14 @@ impl Memory {
         }
     }
 
-    /// What is known of this text.
+    /// What is known of this text in this place, which takes the credentials of some providers only.
     pub(super) fn find(
         &self,
         (text, digest): (&str, &Digest),
-        providers: &Providers,
-        now: SystemTime,
+        (place, takes): (Where, impl Fn(usize) -> bool),
+        (providers, now): (&Providers, SystemTime),
     ) -> Option<Result<Arc<Proven>, TokenRefused>> {
-        if let Some(proven) = self.proven.get(digest) {
+        if let Some(proven) = self.proven.get(digest).filter(|proven| takes(proven.provider)) {
             match proven.worth(providers, now) {
                 Worth::Good => {
                     self.recent.put(text.as_bytes(), Arc::clone(&proven));
@@ -150,7 +159,7 @@ impl Memory {
                 Worth::Nothing => {}
             }
         }
-        let refusal = self.refused.get(digest)?;
+        let refusal = self.refused.get(&(*digest, place))?;
         let holds = refusal.epoch == *providers.epoch() && now < refusal.until;
         holds.then(|| Err(refusal.refused.clone()))
     }
@@ -161,20 +170,19 @@ impl Memory {
         self.proven.insert(digest, proven);
     }
 
-    /// Remembers a refusal, unless time or news could undo it.
+    /// Remembers a refusal in this place, unless time or news could undo it.
     pub(super) fn refused(
         &self,
-        digest: Digest,
+        (digest, place): (Digest, Where),
         refused: &TokenRefused,
-        providers: &Providers,
-        now: SystemTime,
+        (providers, now): (&Providers, SystemTime),
     ) {
         if !refused.fault().is_lasting() {
             return;
         }
         let (refused, epoch) = (refused.clone(), providers.epoch().clone());
         let until = now + REFUSED_STAYS;
-        self.refused.insert(digest, Arc::new(Refusal { refused, epoch, until }));
+        self.refused.insert((digest, place), Arc::new(Refusal { refused, epoch, until }));
     }
 }
 
@@ -219,14 +227,19 @@ mod tests {
     fn a_bad_token_is_refused_from_memory_for_a_moment() {
         let (memory, here, changed) = (Memory::new(10), providers(), providers());
         let bad = TokenRefused::from(TokenFault::BadSignature);
-        memory.refused([7; 32], &bad, &here, at(0));
-        let found = |digest: u8, providers: &Providers, now| {
-            memory.find(("token", &[digest; 32]), providers, at(now)).map(|known| known.map(drop))
+        memory.refused(([7; 32], Where::Slot(1)), &bad, (&here, at(0)));
+        let found = |digest: u8, place, providers: &Providers, now| {
+            let known =
+                memory.find(("token", &[digest; 32]), (place, |_| true), (providers, at(now)));
+            known.map(|known| known.map(drop))
         };
-        assert_eq!(found(7, &here, 9), Some(Err(bad)));
-        assert_eq!(found(8, &here, 9), None, "another token");
-        assert_eq!(found(7, &here, 10), None, "only for a moment");
-        assert_eq!(found(7, &changed, 9), None, "new keys or rules may take it");
+        let there = Where::Slot(1);
+        assert_eq!(found(7, there, &here, 9), Some(Err(bad)));
+        assert_eq!(found(8, there, &here, 9), None, "another token");
+        assert_eq!(found(7, Where::Slot(2), &here, 9), None, "another place, others may take it");
+        assert_eq!(found(7, Where::Anywhere, &here, 9), None, "others may take it");
+        assert_eq!(found(7, there, &here, 10), None, "only for a moment");
+        assert_eq!(found(7, there, &changed, 9), None, "new keys or rules may take it");
     }
 
     #[test]
@@ -239,8 +252,9 @@ mod tests {
             TokenFault::NotYetValid,
             TokenFault::IssuedInFuture,
         ] {
-            memory.refused([1; 32], &fault.into(), &here, at(0));
-            assert!(memory.find(("token", &[1; 32]), &here, at(0)).is_none());
+            memory.refused(([1; 32], Where::Anywhere), &fault.into(), (&here, at(0)));
+            let anywhere = (Where::Anywhere, |_| true);
+            assert!(memory.find(("token", &[1; 32]), anywhere, (&here, at(0))).is_none());
         }
     }
 }

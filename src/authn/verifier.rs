@@ -15,7 +15,7 @@ use super::claims::User;
 use super::dpop::{DpopGuard, NoRandomness};
 use super::evidence::PeerEvidence;
 use super::learned::{Learned, Need};
-use super::memory::{Memory, Proven};
+use super::memory::{Memory, Proven, Where};
 use super::online::{Known, Online};
 use super::peer::{OnTheWire, Peer, PeerRefused, Peers, WireEvidence, WireRules};
 use super::place::Slot;
@@ -93,7 +93,8 @@ impl Verifier {
             return Err(TokenFault::TooLong.into());
         }
         let digest = super::digest(token.as_bytes());
-        if let Some(known) = self.memory.find((token, &digest), providers, now) {
+        let anywhere = (Where::Anywhere, |_| true);
+        if let Some(known) = self.memory.find((token, &digest), anywhere, (providers, now)) {
             return known.map(|proven| Arc::clone(&proven.user));
         }
         let among = providers.all().iter().filter_map(Rules::of);
@@ -105,7 +106,7 @@ impl Verifier {
                 Ok(user)
             }
             Err(refused) => {
-                self.memory.refused(digest, &refused, providers, now);
+                self.memory.refused((digest, Where::Anywhere), &refused, (providers, now));
                 Err(refused)
             }
         }
@@ -129,12 +130,13 @@ impl Verifier {
             return Err(TokenRefused::from(TokenFault::TooLong).into());
         }
         let digest = super::digest(text.as_bytes());
-        match self.memory.find((text, &digest), providers, now) {
-            Some(Ok(proven)) if slot.takes(proven.provider) => return Ok(proven),
+        let place = (Where::Slot(slot.number), |provider| slot.takes(provider));
+        match self.memory.find((text, &digest), place, (providers, now)) {
+            Some(Ok(proven)) => return Ok(proven),
             // Newer keys may be had for the asking.
             Some(Err(refused)) if *refused.fault() == TokenFault::KeysStale => {}
             Some(Err(refused)) => return Err(self.counted(text, refused.into(), context)),
-            Some(Ok(_)) | None => {}
+            None => {}
         }
         // Behind the memory: whoever is known already passes while strangers at the same address are held.
         self.held(text, context)?;
@@ -147,7 +149,8 @@ impl Verifier {
             }
             Err(Unproven::Refused(refused)) => {
                 if let Unauthenticated::Token(refused) = &refused {
-                    self.memory.refused(digest, refused, providers, now);
+                    let here = (digest, Where::Slot(slot.number));
+                    self.memory.refused(here, refused, (providers, now));
                 }
                 Err(self.counted(text, refused, context))
             }

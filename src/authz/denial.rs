@@ -1,38 +1,35 @@
-//! What refuses, told as a denial: status, code, challenge and sentence.
+//! What refuses, told as a denial: code, challenge and sentence.
 
 use super::challenge::Challenge;
 use super::request::Malformed;
 use super::verdict::{Denial, Permit, Verdict};
 use crate::authn::{Blame, ConfirmationFault, Unauthenticated};
 use crate::policy::{Decision, UndecidableReason};
-use crate::proto::answer::RefusalStatus;
 
 /// What a decision of the rules means for the request.
 pub(super) fn verdict(decision: Decision<'_>) -> Verdict<'_> {
     match decision {
         Decision::Allow(rule) => Verdict::Permit(Permit::by(rule)),
-        Decision::Deny(rule) => Verdict::Denial(
-            Denial::new(RefusalStatus::Forbidden, "denied_by_rule", "a deny rule matches").by(rule),
-        ),
+        Decision::Deny(rule) => {
+            Verdict::Denial(Denial::new("denied_by_rule", "a deny rule matches").by(rule))
+        }
         // With a user the condition might have had an answer.
         Decision::Undecidable(rule, reason @ UndecidableReason::NoUser) => Verdict::Denial(
-            Denial::new(RefusalStatus::Unauthorized, "rule_undecidable", reason.to_string())
+            Denial::new("rule_undecidable_anonymous", reason.to_string())
                 .by(rule)
                 .challenge_with(Challenge::Missing),
         ),
-        Decision::Undecidable(rule, reason) => Verdict::Denial(
-            Denial::new(RefusalStatus::Forbidden, "rule_undecidable", reason.to_string()).by(rule),
-        ),
+        Decision::Undecidable(rule, reason) => {
+            Verdict::Denial(Denial::new("rule_undecidable", reason.to_string()).by(rule))
+        }
         Decision::NothingAllowsAnonymous => Verdict::Denial(
             Denial::new(
-                RefusalStatus::Unauthorized,
                 "no_rule_allows_anonymous",
                 "no rule allows this request without a user; one for this peer asks for a user",
             )
             .challenge_with(Challenge::Missing),
         ),
         Decision::NothingAllows => Verdict::Denial(Denial::new(
-            RefusalStatus::Forbidden,
             "no_rule_allows",
             "no rule allows this request for this peer and user",
         )),
@@ -41,19 +38,12 @@ pub(super) fn verdict(decision: Decision<'_>) -> Verdict<'_> {
 
 /// A request that cannot be judged.
 pub(super) fn unreadable(malformed: Malformed) -> Denial<'static> {
-    Denial::new(RefusalStatus::BadRequest, malformed.code(), malformed.to_string())
+    Denial::new(malformed.code(), malformed.to_string())
 }
 
 /// Evidence that proves nothing.
 pub(super) fn unauthenticated(refused: &Unauthenticated) -> Denial<'static> {
-    let status = match refused.blame() {
-        Blame::Peer => RefusalStatus::Forbidden,
-        Blame::Credential => RefusalStatus::Unauthorized,
-        // Not the caller's fault: it may come back with the same credential.
-        Blame::Ours => RefusalStatus::Unavailable,
-        Blame::TooMany(_) => RefusalStatus::TooManyRequests,
-    };
-    let denial = Denial::new(status, refused.code(), refused.to_string())
+    let denial = Denial::new(refused.code(), refused.to_string())
         .under(refused.provider())
         .hint_at(refused.hint());
     match refused.blame() {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
-use bytes::Bytes;
 
 use super::callers::Callers;
 use super::denial;
@@ -20,6 +19,7 @@ use crate::authn::{
 };
 use crate::identity::TrustDomain;
 use crate::policy::{HeaderValue, Headers as _, NoRecorder};
+use crate::proto::answer::Answer;
 use crate::proto::check::Check;
 use crate::runtime::Clock;
 use crate::telemetry::CheckSpan;
@@ -55,18 +55,17 @@ pub(super) enum RequestId<'a> {
     Made(String),
 }
 
-/// What is answered and recorded after a panic. Constants: whatever panicked is not asked again.
-///
-/// `status { code: 13 } denied_response { status { code: 500 } }`
-const PANICKED_ANSWER: &[u8] = b"\x0a\x02\x08\x0d\x12\x05\x0a\x03\x08\xf4\x03";
+/// What is recorded after a panic. A constant: whatever panicked is not asked again.
 const PANICKED_RECORD: &[u8] =
     b"{\"decision\":\"deny\",\"code\":\"internal_error\",\"reason\":\"the check panicked\"}\n";
+/// What is recorded of a request that still has questions when nothing is asked any more.
+const UNANSWERED_RECORD: &[u8] = b"{\"decision\":\"deny\",\"code\":\"internal_error\",\"reason\":\"the check was not judged to its end\"}\n";
 
 /// What the caller does after a Check: send the answer, write the record, count.
 #[derive(Debug)]
 pub struct Checked {
     /// The encoded CheckResponse.
-    pub answer: Bytes,
+    pub answer: Answer,
     /// `allow`, or the code of the denial.
     pub code: &'static str,
     /// The time it took, what was waited for included.
@@ -87,6 +86,12 @@ pub struct Attempt<'l> {
     pub began: Instant,
     /// What was asked for it before.
     pub learned: &'l Learned,
+}
+
+impl From<Checked> for Outcome {
+    fn from(checked: Checked) -> Self {
+        Self::Answered(checked)
+    }
 }
 
 impl RequestId<'_> {
@@ -144,29 +149,50 @@ impl Gate {
         self.guard(record, |record| self.check_once(message, attempt, record))
     }
 
+    /// Judges it for the last time: nothing is asked any more, and what is still unknown is refused. Appends one line
+    /// to `record`.
+    pub fn conclude(
+        &self,
+        message: &[u8],
+        (began, mut learned): (Instant, Learned),
+        record: &mut Vec<u8>,
+    ) -> Checked {
+        learned.end();
+        match self.check(message, &Attempt { began, learned: &learned }, record) {
+            Outcome::Answered(checked) => checked,
+            Outcome::Unknown(_) => Self::fault(UNANSWERED_RECORD, record),
+        }
+    }
+
     /// Refuses a call that held no CheckRequest, and appends one line to `record`.
-    pub fn refuse(&self, malformed: Malformed, record: &mut Vec<u8>) -> Outcome {
+    pub fn refuse(&self, malformed: Malformed, record: &mut Vec<u8>) -> Checked {
         self.guard(record, |record| {
             let times = (self.clock.now(), Instant::now());
             let snapshot = self.snapshot.load();
             let denial = denial::unreadable(malformed);
             let judged = Judged::refused(&snapshot, Envelope::default(), denial, times);
-            Outcome::Answered(Self::finish(&judged, record))
+            Self::finish(judged, record).1
         })
     }
 
-    fn guard(&self, record: &mut Vec<u8>, check: impl FnOnce(&mut Vec<u8>) -> Outcome) -> Outcome {
+    fn guard<T: From<Checked>>(
+        &self,
+        record: &mut Vec<u8>,
+        check: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> T {
         let length = record.len();
         let checked = catch_unwind(AssertUnwindSafe(|| check(record)));
         checked.unwrap_or_else(|_| {
             record.truncate(length);
-            record.extend_from_slice(PANICKED_RECORD);
-            Outcome::Answered(Checked {
-                answer: Bytes::from_static(PANICKED_ANSWER),
-                code: "internal_error",
-                elapsed: Duration::ZERO,
-            })
+            Self::fault(PANICKED_RECORD, record).into()
         })
+    }
+
+    /// The denial of what could not be judged to its end.
+    fn fault(line: &[u8], record: &mut Vec<u8>) -> Checked {
+        record.extend_from_slice(line);
+        let (answer, elapsed) = (Answer::fault(), Duration::ZERO);
+        Checked { answer, code: "internal_error", elapsed }
     }
 
     fn check_once(&self, message: &[u8], attempt: &Attempt<'_>, record: &mut Vec<u8>) -> Outcome {
@@ -188,10 +214,11 @@ impl Gate {
                 Judged::refused(&snapshot, envelope, denial::unreadable(malformed), times)
             }
         };
+        let (judged, checked) = Self::finish(judged, record);
         if span.is_exported() {
             trace(span, &judged);
         }
-        Outcome::Answered(Self::finish(&judged, record))
+        Outcome::Answered(checked)
     }
 
     fn judge<'s, 'a>(
@@ -235,12 +262,15 @@ impl Gate {
         })
     }
 
-    fn finish(judged: &Judged<'_, '_>, record: &mut Vec<u8>) -> Checked {
-        let answer = respond::answer(judged);
+    fn finish<'s, 'a>(
+        mut judged: Judged<'s, 'a>,
+        record: &mut Vec<u8>,
+    ) -> (Judged<'s, 'a>, Checked) {
+        let answer = respond::answer(&mut judged);
         let elapsed = judged.began.elapsed();
-        Record::of(judged, elapsed).write(record);
+        Record::of(&judged, elapsed).write(record);
         let code = judged.verdict.code();
-        Checked { answer, code, elapsed }
+        (judged, Checked { answer, code, elapsed })
     }
 }
 
@@ -298,46 +328,4 @@ impl RequestId<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::authn::Providers;
-    use crate::policy::{PolicySet, Workload};
-
-    #[test]
-    fn a_panic_inside_a_check_is_a_denial_with_a_whole_record() {
-        let domain = TrustDomain::parse("test.mesh").unwrap();
-        let workload = Workload {
-            trust_domain: domain.clone(),
-            namespace: "shop".to_owned(),
-            labels: std::collections::BTreeMap::new(),
-        };
-        let policies = Arc::new(PolicySet::compile(&[], &[], &workload).unwrap());
-        let snapshot = Snapshot::new(
-            "r".to_owned(),
-            policies,
-            Providers::new(&[], &crate::authn::Files::none()).unwrap(),
-        );
-        let gate =
-            Gate::new(snapshot, Arc::new(Verifier::new(1).unwrap()), domain, Clock::system());
-        let mut record = b"earlier line\n".to_vec();
-        let outcome = gate.guard(&mut record, |record| {
-            record.extend_from_slice(b"half a li");
-            panic!("on purpose")
-        });
-        let Outcome::Answered(checked) = outcome else { panic!("unanswered") };
-        assert_eq!(checked.code, "internal_error");
-        use envoy_types::pb::envoy::service::auth::v3::{CheckResponse, check_response};
-        let answer = <CheckResponse as prost::Message>::decode(checked.answer).unwrap();
-        assert_eq!(answer.status.unwrap().code, 13);
-        let Some(check_response::HttpResponse::DeniedResponse(denied)) = answer.http_response
-        else {
-            panic!("no denial")
-        };
-        assert_eq!(denied.status.unwrap().code, 500);
-        let text = String::from_utf8(record).unwrap();
-        let line = text.strip_prefix("earlier line\n").unwrap();
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["decision"], "deny");
-        assert_eq!(line["code"], "internal_error");
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@
 
 mod callers;
 mod challenge;
+mod code;
 mod denial;
 mod gate;
 mod headers;
@@ -18,9 +19,11 @@ mod rehearse;
 mod request;
 mod respond;
 mod snapshot;
+mod target;
 mod verdict;
 
 pub use callers::Supposed;
+pub use code::{CODES, Code};
 pub use gate::{Attempt, Checked, Gate, Judged, Outcome};
 pub use headers::{ClientKind, HeaderLines};
 pub use path::{AmbiguousPath, Path};

@@ -1,6 +1,7 @@
 //! What the application sees of the identities, and what is taken away from the request first.
 
 use super::request::HttpRequest;
+use super::target;
 use crate::authn::CredentialNames;
 use crate::policy;
 use crate::proto::answer;
@@ -27,15 +28,27 @@ pub(super) struct Presentation {
     removed: [[Vec<u8>; 2]; 2],
 }
 
+/// Headers that repeat the target of the request. Where that is written anew, they would still say the old one.
+const TARGET_HEADERS: [&str; 8] = [
+    "x-original-url",
+    "x-original_url",
+    "x_original-url",
+    "x_original_url",
+    "x-rewrite-url",
+    "x-rewrite_url",
+    "x_rewrite-url",
+    "x_rewrite_url",
+];
+
 /// What is taken from one request beyond what is taken from every one.
 #[derive(Debug, Default)]
-pub(super) struct Taken<'p> {
+pub(super) struct Taken {
     /// The cookies that are left, where some were taken.
     pub(super) cookies: Option<String>,
+    /// Path and query without the parameters that were taken, where some were.
+    pub(super) target: Option<String>,
     /// Further headers.
     pub(super) removed: Vec<&'static str>,
-    /// Parameters of the query.
-    pub(super) parameters: Vec<&'p str>,
 }
 
 impl Presentation {
@@ -73,7 +86,7 @@ impl Presentation {
     }
 
     /// What is taken from this request so that the application cannot pass credentials on by mistake.
-    pub(super) fn without_credentials(&self, http: &HttpRequest<'_>) -> Taken<'_> {
+    pub(super) fn without_credentials(&self, http: &HttpRequest<'_>) -> Taken {
         let mut taken = Taken::default();
         let evidence = http.evidence();
         if self.cookies.iter().any(|name| evidence.has_cookie(name)) {
@@ -82,8 +95,13 @@ impl Presentation {
                 None => taken.removed.push("cookie"),
             }
         }
-        let there = |name: &&String| evidence.has_parameter(name);
-        taken.parameters = self.parameters.iter().filter(there).map(String::as_str).collect();
+        // A request without a path (CONNECT) has no query either, and must not be given one.
+        let query = http.path.query().filter(|_| !self.parameters.is_empty());
+        let is_credential = |name: &str| self.parameters.iter().any(|parameter| parameter == name);
+        if let Some(left) = query.and_then(|query| target::without(query, is_credential)) {
+            taken.target = Some(target::join(http.path.as_str(), &left));
+            taken.removed.extend(TARGET_HEADERS);
+        }
         taken
     }
 

@@ -98,7 +98,7 @@ pub fn rehearse<'s>(
         }
         Err(malformed) => (None, Verdict::Denial(denial::unreadable(malformed))),
     };
-    let judged = Judged {
+    let mut judged = Judged {
         snapshot,
         // A made one would differ from run to run.
         request_id: RequestId::Given(envelope.request_id.unwrap_or("rehearsal")),
@@ -109,12 +109,13 @@ pub fn rehearse<'s>(
         received: now,
         began: Instant::now(),
     };
-    Rehearsed::of(&judged)
+    Rehearsed::of(&mut judged)
 }
 
 impl<'s> Rehearsed<'s> {
-    fn of(judged: &Judged<'s, '_>) -> Self {
-        let response = CheckResponse::decode(respond::answer(judged)).unwrap_or_default();
+    fn of(judged: &mut Judged<'s, '_>) -> Self {
+        let answer = respond::answer(judged);
+        let response = CheckResponse::decode(answer.as_bytes()).unwrap_or_default();
         let ending = match (&judged.verdict, response.http_response) {
             (Verdict::Permit(_), Some(HttpResponse::OkResponse(ok))) => {
                 Ending::Passes(Changes::of(ok))

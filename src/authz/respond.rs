@@ -1,24 +1,28 @@
 //! A verdict becomes a CheckResponse: an allowing one from a [`Permit`] only, a refusing one from a [`Denial`] only.
 
-use bytes::Bytes;
-
 use super::challenge::Challenge;
 use super::gate::Judged;
 use super::headers::ClientKind;
 use super::verdict::{Denial, Permit, Verdict};
 use crate::identity::SpiffeId;
 use crate::policy::UserFacts;
-use crate::proto::answer::{self, HeaderText, MetadataField, Mutations, RefusalStatus};
+use crate::proto::answer::{self, Answer, HeaderText, MetadataField, Mutations, RefusalStatus};
 
-/// Encodes the answer for Envoy.
-pub(super) fn answer(judged: &Judged<'_, '_>) -> Bytes {
-    match &judged.verdict {
-        Verdict::Permit(permit) => allow(judged, permit),
-        Verdict::Denial(denial) => deny(judged, denial),
-    }
+/// Encodes the answer for Envoy. A permitted request that cannot be handed on as it must be is refused after all.
+pub(super) fn answer(judged: &mut Judged<'_, '_>) -> Answer {
+    let refused = match &judged.verdict {
+        Verdict::Denial(denial) => return deny(judged, denial),
+        Verdict::Permit(permit) => match allow(judged, permit) {
+            Ok(answer) => return answer,
+            Err(refused) => refused.by(permit.rule()),
+        },
+    };
+    let answer = deny(judged, &refused);
+    judged.verdict = Verdict::Denial(refused);
+    answer
 }
 
-fn allow(judged: &Judged<'_, '_>, permit: &Permit<'_>) -> Bytes {
+fn allow<'s>(judged: &Judged<'s, '_>, permit: &Permit<'s>) -> Result<Answer, Denial<'s>> {
     let presentation = judged.snapshot.presentation();
     let (user, peer) = identities(judged);
     let mut set = Vec::with_capacity(3);
@@ -29,12 +33,14 @@ fn allow(judged: &Judged<'_, '_>, permit: &Permit<'_>) -> Bytes {
         set.push((presentation.peer_header.as_str(), HeaderText::encode(peer)));
     }
     let http = judged.request.as_ref().and_then(|request| request.http.as_ref());
-    let mut taken = http.map(|http| presentation.without_credentials(http)).unwrap_or_default();
-    match taken.cookies.as_deref().map(HeaderText::verbatim) {
-        Some(Some(left)) => set.push(("cookie", left)),
-        // What holds control characters cannot be put back: rather no cookie than a credential.
-        Some(None) => taken.removed.push("cookie"),
-        None => {}
+    let taken = http.map(|http| presentation.without_credentials(http)).unwrap_or_default();
+    let (cookies, target) = (taken.cookies.as_deref(), taken.target.as_deref());
+    for (name, left) in
+        [("cookie", cookies.map(HeaderText::verbatim)), (":path", target.map(HeaderText::target))]
+    {
+        // A part of it may have been judged, so it is not just left out.
+        let left = left.map(|text| text.ok_or_else(|| not_rewritable(name))).transpose()?;
+        set.extend(left.map(|text| (name, text)));
     }
     let removed = presentation.removed(user.is_some(), peer.is_some());
     let metadata = [
@@ -45,16 +51,16 @@ fn allow(judged: &Judged<'_, '_>, permit: &Permit<'_>) -> Bytes {
         ("revision", judged.snapshot.revision()),
         ("request_id", judged.request_id.as_str()),
     ];
-    let mutations = Mutations {
-        set,
-        removed,
-        removed_too: taken.removed,
-        removed_parameters: taken.parameters,
-    };
-    answer::allow(&mutations, &metadata)
+    let mutations = Mutations { set, removed, removed_too: taken.removed.clone() };
+    Ok(answer::allow(&mutations, &metadata))
 }
 
-fn deny(judged: &Judged<'_, '_>, denial: &Denial<'_>) -> Bytes {
+fn not_rewritable(name: &str) -> Denial<'static> {
+    let reason = format!("what is left of {name} holds characters that may not stand there");
+    Denial::new("request_not_rewritable", reason)
+}
+
+fn deny(judged: &Judged<'_, '_>, denial: &Denial<'_>) -> Answer {
     let request_id = judged.request_id.as_str();
     let (user, peer) = identities(judged);
     let metadata: [MetadataField<'_>; 7] = [

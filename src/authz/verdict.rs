@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::challenge::Challenge;
+use super::code::Code;
 use crate::policy::RuleName;
 use crate::proto::answer::RefusalStatus;
 
@@ -25,8 +26,7 @@ pub struct Permit<'s> {
 /// A refusal, told twice: shortly to the client, exactly to the operator.
 #[derive(Debug)]
 pub struct Denial<'s> {
-    code: &'static str,
-    status: RefusalStatus,
+    code: &'static Code,
     challenge: Challenge,
     rule: Option<&'s RuleName>,
     reason: Cow<'static, str>,
@@ -52,15 +52,10 @@ impl<'s> Permit<'s> {
 }
 
 impl<'s> Denial<'s> {
-    /// `code` is stable and for the operator; `reason` is a sentence for the operator.
-    pub(super) fn new(
-        status: RefusalStatus,
-        code: &'static str,
-        reason: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    /// `code` is one of [`super::CODES`], which has its status too; `reason` is a sentence for the operator.
+    pub(super) fn new(code: &str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            code,
-            status,
+            code: Code::named(code),
             challenge: Challenge::None,
             rule: None,
             reason: reason.into(),
@@ -91,10 +86,10 @@ impl<'s> Denial<'s> {
         self
     }
 
-    /// The operator's code, one of a fixed list.
+    /// The operator's code, one of [`super::CODES`].
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.code
+        self.code.name
     }
 
     /// The operator's sentence. Never sent to the client.
@@ -124,7 +119,7 @@ impl<'s> Denial<'s> {
     /// What the client is told.
     #[must_use]
     pub fn status(&self) -> RefusalStatus {
-        self.status
+        self.code.status
     }
 
     pub(super) fn challenge(&self) -> &Challenge {
@@ -149,7 +144,7 @@ impl<'s> Verdict<'s> {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Permit(_) => "allow",
-            Self::Denial(denial) => denial.code,
+            Self::Denial(denial) => denial.code(),
         }
     }
 

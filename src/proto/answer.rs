@@ -1,7 +1,7 @@
 //! `envoy.service.auth.v3.CheckResponse`, encoded straight into bytes.
 //!
 //! Envoy decides by `status.code` alone: an absent status, or code 0 beside a `denied_response`, *allows*.
-//! So there are only two ways to make an answer, [`allow`] and [`deny`], and neither can produce the other.
+//! So an [`Answer`] is made by [`allow`] or [`deny`] alone, neither can produce the other, and none is empty.
 
 use std::borrow::Cow;
 
@@ -37,6 +37,13 @@ impl<'a> HeaderText<'a> {
     pub fn verbatim(text: &'a str) -> Option<Self> {
         let is_control = |b: u8| (b < 0x20 && b != b'\t') || b == 0x7f;
         (!text.bytes().any(is_control)).then_some(Self(Cow::Borrowed(text)))
+    }
+
+    /// Takes a request target as it is. Nothing where it holds anything but visible ASCII: no target does (RFC 3986),
+    /// and a blank would end it.
+    #[must_use]
+    pub fn target(text: &'a str) -> Option<Self> {
+        text.bytes().all(|b| b.is_ascii_graphic()).then_some(Self(Cow::Borrowed(text)))
     }
 
     /// The safe text.
@@ -91,6 +98,26 @@ impl RefusalStatus {
     }
 }
 
+/// An encoded CheckResponse, which is never empty: an empty one would allow. Only [`allow`], [`deny`] and
+/// [`Answer::fault`] make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer(Bytes);
+
+impl Answer {
+    /// The refusal of whatever could not be judged to its end: a constant, for where nothing else can be relied on.
+    #[must_use]
+    pub fn fault() -> Self {
+        // status { code: 13 } denied_response { status { code: 500 } }
+        Self(Bytes::from_static(b"\x0a\x02\x08\x0d\x12\x05\x0a\x03\x08\xf4\x03"))
+    }
+
+    /// The encoded message.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// One text field of the dynamic metadata.
 pub type MetadataField<'a> = (&'static str, &'a str);
 
@@ -102,9 +129,7 @@ pub struct Mutations<'a> {
     /// Headers to remove, pre-encoded by [`removals`]. Envoy removes *after* setting, so a name must not be in both.
     pub removed: &'a [u8],
     /// Further headers to remove.
-    pub removed_too: Vec<&'static str>,
-    /// Parameters of the query to remove, by name. Envoy writes the path anew for them.
-    pub removed_parameters: Vec<&'a str>,
+    pub removed_too: Vec<&'a str>,
 }
 
 /// Encodes header names for [`Mutations::removed`].
@@ -119,16 +144,14 @@ pub fn removals<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<u8> {
 
 /// An answer that lets the request pass.
 #[must_use]
-pub fn allow(mutations: &Mutations<'_>, metadata: &[MetadataField<'_>]) -> Bytes {
+pub fn allow(mutations: &Mutations<'_>, metadata: &[MetadataField<'_>]) -> Answer {
     let set: usize = mutations
         .set
         .iter()
         .map(|(name, value)| field_length(header_option_length(name, value.as_str())))
         .sum();
     let too: usize = mutations.removed_too.iter().map(|name| field_length(name.len())).sum();
-    let parameters: usize =
-        mutations.removed_parameters.iter().map(|name| field_length(name.len())).sum();
-    let ok = set + mutations.removed.len() + too + parameters;
+    let ok = set + mutations.removed.len() + too;
     let structure = struct_length(metadata);
     let mut out = Vec::with_capacity(2 + field_length(ok) + field_length(structure));
     // status { code: 0 }: present and empty.
@@ -141,11 +164,8 @@ pub fn allow(mutations: &Mutations<'_>, metadata: &[MetadataField<'_>]) -> Bytes
     for name in &mutations.removed_too {
         put_bytes(&mut out, 5, name.as_bytes());
     }
-    for name in &mutations.removed_parameters {
-        put_bytes(&mut out, 8, name.as_bytes());
-    }
     put_struct(&mut out, metadata, structure);
-    out.into()
+    Answer(out.into())
 }
 
 /// An answer that refuses the request, with status, headers and body for the client.
@@ -155,7 +175,7 @@ pub fn deny(
     headers: &[(&str, HeaderText<'_>)],
     body: &str,
     metadata: &[MetadataField<'_>],
-) -> Bytes {
+) -> Answer {
     let http = usize::from(status.http());
     let http_status = 1 + varint_length(http);
     let head: usize = headers
@@ -179,7 +199,7 @@ pub fn deny(
         put_bytes(&mut out, 3, body.as_bytes());
     }
     put_struct(&mut out, metadata, structure);
-    out.into()
+    Answer(out.into())
 }
 
 /// `append { value: false }` (empty message) and `append_action: OVERWRITE_IF_EXISTS_OR_ADD`. Both are sent: which
@@ -239,6 +259,11 @@ mod tests {
         }
         for text in ["a=b\r\nx-admin: 1", "a=\0", "a=b\n", "a=\u{7f}", "a=\u{1b}[0m"] {
             assert_eq!(HeaderText::verbatim(text), None, "{text:?}");
+            assert_eq!(HeaderText::target(text), None, "{text:?}");
+        }
+        assert_eq!(HeaderText::target("/a?b=%20c").unwrap().as_str(), "/a?b=%20c");
+        for text in ["/a b", "/a?b\t", "/caf\u{e9}", "/a?b "] {
+            assert_eq!(HeaderText::target(text), None, "{text:?}");
         }
     }
 

@@ -7,7 +7,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,12 +15,15 @@ use tokio::task::JoinSet;
 
 use super::grpc;
 use crate::authn::{Learned, Need, Resolver};
-use crate::authz::{Attempt, Gate, Malformed, Outcome};
+use crate::authz::{Attempt, Checked, Gate, Malformed, Outcome};
+use crate::proto::answer::Answer;
 use crate::runtime::{Drain, Listener};
 use crate::telemetry::{DecisionLog, Metrics};
 
 /// How often what was learned may show that something else has to be asked: keys, then a server.
 const MAX_ROUNDS: usize = 3;
+/// Room for a usual record, in bytes.
+const RECORD: usize = 640;
 
 /// Answers Checks. Cloning shares it.
 #[derive(Clone)]
@@ -44,22 +46,14 @@ pub struct CheckLimits {
     pub longest_wait: Duration,
 }
 
-/// A Check that was begun.
-enum Begun {
-    /// The encoded CheckResponse.
-    Answered(Bytes),
-    /// What has to be asked first.
-    Waiting(Vec<Need>),
-}
-
 /// What is counted.
 struct Counts {
-    checks: Family<Answer, Counter>,
+    checks: Family<Outcomes, Counter>,
     duration: Histogram,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answer {
+struct Outcomes {
     decision: &'static str,
     code: &'static str,
 }
@@ -90,59 +84,35 @@ impl ExtAuthz {
         Self(Arc::new(Inner { gate, log, resolver, counts, limits }))
     }
 
-    /// Judges what one call held. If that has to wait for the network, [`ExtAuthz::finish`] goes on with it.
-    fn begin(&self, message: Result<&[u8], Malformed>, began: Instant) -> Begun {
-        match message {
-            Ok(message) => self.attempt(message, &Attempt { began, learned: &Learned::nothing() }),
-            Err(malformed) => {
-                let mut record = Vec::with_capacity(640);
-                let outcome = self.0.gate.refuse(malformed, &mut record);
-                self.ended(outcome, &record)
-            }
-        }
-    }
-
     /// Asks what has to be asked, and judges again. What is learned may show what else has to be asked, but not for ever.
     async fn finish(
         &self,
         message: &[u8],
         mut needs: Vec<Need>,
         (began, deadline): (Instant, tokio::time::Instant),
-    ) -> Bytes {
+    ) -> Answer {
         let mut learned = Learned::nothing();
+        let mut record = Vec::with_capacity(RECORD);
         for _ in 0..MAX_ROUNDS {
             self.0.resolver.resolve(needs, &mut learned, deadline).await;
-            match self.attempt(message, &Attempt { began, learned: &learned }) {
-                Begun::Answered(answer) => return answer,
-                Begun::Waiting(more) => needs = more,
+            let attempt = Attempt { began, learned: &learned };
+            match self.0.gate.check(message, &attempt, &mut record) {
+                Outcome::Answered(checked) => return self.ended(checked, &record),
+                Outcome::Unknown(more) => needs = more,
             }
         }
-        learned.end();
-        match self.attempt(message, &Attempt { began, learned: &learned }) {
-            Begun::Answered(answer) => answer,
-            // Cannot be: nothing is asked for any more. An empty answer is refused by Envoy.
-            Begun::Waiting(_) => Bytes::new(),
-        }
-    }
-
-    fn attempt(&self, message: &[u8], attempt: &Attempt<'_>) -> Begun {
-        let mut record = Vec::with_capacity(640);
-        let outcome = self.0.gate.check(message, attempt, &mut record);
-        self.ended(outcome, &record)
+        let checked = self.0.gate.conclude(message, (began, learned), &mut record);
+        self.ended(checked, &record)
     }
 
     /// Keeps the record of what was answered, and counts it.
-    fn ended(&self, outcome: Outcome, record: &[u8]) -> Begun {
-        let checked = match outcome {
-            Outcome::Answered(checked) => checked,
-            Outcome::Unknown(needs) => return Begun::Waiting(needs),
-        };
+    fn ended(&self, checked: Checked, record: &[u8]) -> Answer {
         let inner = &*self.0;
         inner.log.append(record);
         let decision = if checked.code == "allow" { "allow" } else { "deny" };
-        inner.counts.checks.get_or_create(&Answer { decision, code: checked.code }).inc();
+        inner.counts.checks.get_or_create(&Outcomes { decision, code: checked.code }).inc();
         inner.counts.duration.observe(checked.elapsed.as_secs_f64());
-        Begun::Answered(checked.answer)
+        checked.answer
     }
 }
 
@@ -155,12 +125,20 @@ impl Door for ExtAuthz {
         &self,
         message: Result<&[u8], Malformed>,
         times: (Instant, tokio::time::Instant),
-    ) -> Bytes {
-        match (self.begin(message, times.0), message) {
-            (Begun::Answered(answer), _) => answer,
-            (Begun::Waiting(needs), Ok(message)) => self.finish(message, needs, times).await,
-            // Cannot be: what held no message needs nothing. An empty answer is refused by Envoy.
-            (Begun::Waiting(_), Err(_)) => Bytes::new(),
+    ) -> Answer {
+        let mut record = Vec::with_capacity(RECORD);
+        let gate = &self.0.gate;
+        let message = match message {
+            Ok(message) => message,
+            Err(malformed) => {
+                let checked = gate.refuse(malformed, &mut record);
+                return self.ended(checked, &record);
+            }
+        };
+        let attempt = Attempt { began: times.0, learned: &Learned::nothing() };
+        match gate.check(message, &attempt, &mut record) {
+            Outcome::Answered(checked) => self.ended(checked, &record),
+            Outcome::Unknown(needs) => self.finish(message, needs, times).await,
         }
     }
 }
@@ -170,12 +148,12 @@ pub(super) trait Door: Clone + Send + Sync + 'static {
     /// The bounds of one Check.
     fn limits(&self) -> CheckLimits;
 
-    /// The encoded CheckResponse to what one call held. Total: there is one for every call.
+    /// The answer to what one call held. Total: there is one for every call.
     fn answer(
         &self,
         message: Result<&[u8], Malformed>,
         times: (Instant, tokio::time::Instant),
-    ) -> impl Future<Output = Bytes> + Send;
+    ) -> impl Future<Output = Answer> + Send;
 
     /// Serves connections until the drain begins, then lets requests in flight finish.
     async fn serve(self, listener: Listener, drain: Drain) -> io::Result<()> {

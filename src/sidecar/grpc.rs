@@ -8,19 +8,21 @@
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 
 use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 
 use super::ext_authz::Door;
 use crate::authz::Malformed;
+use crate::proto::answer::Answer;
 use crate::runtime::{Connection, Drain};
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -99,8 +101,14 @@ async fn answer(service: impl Door, request: Request<RecvStream>, respond: SendR
         Ok(received) => received,
         Err(error) => return tracing::debug!(%error, "a Check was not received"),
     };
-    let answer = service.answer(message(&received, limit), (began, deadline)).await;
-    reply(respond, &answer);
+    let answer = total(service.answer(message(&received, limit), (began, deadline))).await;
+    reply(respond, answer.as_bytes());
+}
+
+/// The answer, or a refusal where making it panicked: without any, Envoy's failure mode would decide.
+async fn total(answer: impl Future<Output = Answer>) -> Answer {
+    // Doors share only what is replaced whole or grows by whole entries.
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Answer::fault())
 }
 
 /// How long an answer may take: what Envoy waits, less what the way back takes, and never longer than `longest`.
@@ -163,8 +171,8 @@ fn message(received: &[u8], limit: usize) -> Result<&[u8], Malformed> {
 fn reply(mut respond: SendResponse<Bytes>, answer: &[u8]) {
     let mut framed = BytesMut::with_capacity(PREFIX + answer.len());
     framed.put_u8(0);
-    // An answer is some kilobytes at most.
-    framed.put_u32(u32::try_from(answer.len()).unwrap_or_default());
+    // An answer is some kilobytes at most. Were it longer than can be said, it must not be taken for an empty one.
+    framed.put_u32(u32::try_from(answer.len()).unwrap_or(u32::MAX));
     framed.extend_from_slice(answer);
     let sent = respond.send_response(head(), false).and_then(|mut stream| {
         stream.send_data(framed.freeze(), false)?;
@@ -193,4 +201,17 @@ fn head() -> Response<()> {
     let grpc = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::answer::{Mutations, allow};
+
+    #[tokio::test]
+    async fn a_door_that_panics_refuses() {
+        assert_eq!(total(async { panic!("on purpose") }).await, Answer::fault());
+        let answer = allow(&Mutations::default(), &[]);
+        assert_eq!(total(async { answer.clone() }).await, answer);
+    }
 }

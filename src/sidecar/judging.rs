@@ -85,8 +85,13 @@ impl Judging {
         let mut identity = certificates.identity.clone();
         async move {
             loop {
-                let bundle = identity.borrow_and_update().as_ref().map(|i| i.bundle.clone());
-                match bundle.as_ref().map(WorkloadRoots::compile) {
+                let identity_now = identity.borrow_and_update().clone();
+                let roots = identity_now.as_deref().map(|identity| {
+                    let intermediates = identity.svid.chain().get(1..).unwrap_or_default();
+                    WorkloadRoots::compile(&identity.bundle)
+                        .map(|roots| roots.with_intermediates(intermediates))
+                });
+                match roots {
                     Some(Ok(roots)) => gate.trust(roots),
                     Some(Err(error)) => tracing::error!(%error, "the mesh's roots cannot be used"),
                     None => {}

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,7 +11,7 @@ use serde::Deserialize;
 use super::ext_authz::{CheckLimits, Door};
 use crate::authn::{Bearer, TargetConfig, Tokens};
 use crate::authz::{Malformed, Request};
-use crate::proto::answer::{self, HeaderText, Mutations, RefusalStatus};
+use crate::proto::answer::{self, Answer, HeaderText, Mutations, RefusalStatus};
 use crate::proto::check::Check;
 use crate::runtime::{Address, Clock};
 use crate::telemetry::Metrics;
@@ -35,11 +34,11 @@ struct Inner {
     tokens: Tokens,
     clock: Clock,
     limits: CheckLimits,
-    counts: Family<Answer, Counter>,
+    counts: Family<Outcome, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answer {
+struct Outcome {
     code: &'static str,
 }
 
@@ -69,12 +68,12 @@ impl Outbound {
         Ok(http.host.into_owned())
     }
 
-    fn count(&self, code: &'static str, answer: Bytes) -> Bytes {
-        self.0.counts.get_or_create(&Answer { code }).inc();
+    fn count(&self, code: &'static str, answer: Answer) -> Answer {
+        self.0.counts.get_or_create(&Outcome { code }).inc();
         answer
     }
 
-    fn refuse(&self, status: RefusalStatus, code: &'static str) -> Bytes {
+    fn refuse(&self, status: RefusalStatus, code: &'static str) -> Answer {
         let body = format!(r#"{{"error":"{code}","message":"The call was not sent."}}"#);
         let headers = [("content-type", HeaderText::encode("application/json"))];
         self.count(code, answer::deny(status, &headers, &body, &[("code", code)]))
@@ -90,7 +89,7 @@ impl Door for Outbound {
         &self,
         message: Result<&[u8], Malformed>,
         (_began, deadline): (Instant, tokio::time::Instant),
-    ) -> Bytes {
+    ) -> Answer {
         let host = match Self::host(message) {
             Ok(host) => host,
             Err(malformed) => return self.refuse(RefusalStatus::BadRequest, malformed.code()),

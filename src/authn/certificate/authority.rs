@@ -10,7 +10,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certific
 
 use crate::policy::CertificateSubject;
 
-use super::chain::{Anchors, Proofs, key};
+use super::chain::{Anchors, ChainFault, Proofs, key};
 use super::reading::{Purpose, Reading, date, is_printable};
 use super::{CertificateRefused, Client, MAX_CHAIN};
 
@@ -116,6 +116,23 @@ impl CertificateAuthority {
         let until = self.anchors.holds_until(leaf, chain, now);
         self.proofs.put(&key, Arc::clone(&client), (now, until));
         Ok(client)
+    }
+}
+
+impl CertificateAuthority {
+    /// Whether this authority made a certificate, whatever it names and whether or not it still counts.
+    pub(super) fn made(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> bool {
+        let way: Vec<CertificateDer<'_>> =
+            chain.iter().chain(&self.intermediates).cloned().collect();
+        !matches!(
+            self.anchors.check(leaf, &way, now),
+            Err(ChainFault::Untrusted | ChainFault::RootNotInForce)
+        )
     }
 }
 

@@ -39,6 +39,17 @@ impl ClientAuthorities {
         self.0.is_empty()
     }
 
+    /// The provider whose authority made a certificate, whatever it names and whether or not it still counts.
+    pub(in crate::authn) fn maker(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Option<&Arc<str>> {
+        let made = self.0.iter().find(|(_, authority)| authority.made(leaf, chain, now));
+        made.map(|(provider, _)| provider)
+    }
+
     /// Proves a client by the one authority that knows it.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Why nobody is proven on the wire.
 
+use std::sync::Arc;
+
 use crate::authn::certificate::{CertificateRefused, ChainFault};
 use crate::identity::{InvalidLeaf, TrustDomain};
 
@@ -30,6 +32,21 @@ pub enum PeerRefused {
     /// It is not valid yet.
     #[error("the certificate is not valid yet")]
     CertificateNotYetValid,
+    /// It names a workload of the mesh. Authorities of providers are trusted on the same connections, and without the
+    /// mesh's roots it cannot be told that none of them made it.
+    #[error(
+        "the certificate names a workload, and while a provider has `certificates` that needs the mesh's roots, \
+         which are not known here (they come with the sidecar's own certificate)"
+    )]
+    WorkloadUnverifiable,
+    /// It names a workload of the mesh and does not chain to the mesh's roots.
+    #[error("the certificate names a workload of the mesh and is not one of the mesh: {0}")]
+    WorkloadUntrusted(ChainFault),
+    /// It names a workload of the mesh, and the authority of a provider made it.
+    #[error(
+        "the certificate names a workload of the mesh, and the authority of provider {0} made it"
+    )]
+    WorkloadOfProvider(Arc<str>),
     /// It is of no workload, and no provider's authority proves it.
     #[error(transparent)]
     Client(#[from] CertificateRefused),
@@ -91,6 +108,8 @@ impl PeerRefused {
             Self::ForeignTrustDomain(_) => "foreign_trust_domain",
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateNotYetValid => "certificate_not_yet_valid",
+            Self::WorkloadUnverifiable => "workload_unverifiable",
+            Self::WorkloadUntrusted(_) | Self::WorkloadOfProvider(_) => "workload_untrusted",
             Self::Client(refused) => refused.code(),
             Self::ForwardedAbsent => "forwarded_absent",
             Self::Forwarded(fault) => fault.code(),

@@ -1,4 +1,4 @@
-//! The mesh's own roots, for certificates that our TLS never saw.
+//! The mesh's own roots, for certificates that our TLS never saw, or accepted by more authorities than the mesh's.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -15,6 +15,7 @@ use super::Peer;
 pub struct WorkloadRoots {
     domain: TrustDomain,
     anchors: Anchors,
+    intermediates: Vec<CertificateDer<'static>>,
     proofs: Proofs<()>,
 }
 
@@ -27,8 +28,16 @@ impl WorkloadRoots {
         Ok(Self {
             domain: bundle.domain().clone(),
             anchors: Anchors::new(bundle.roots(), &[])?,
+            intermediates: Vec::new(),
             proofs: Proofs::new(),
         })
+    }
+
+    /// With authorities between roots and workloads that peers need not send along: those of this workload's own chain.
+    #[must_use]
+    pub fn with_intermediates(mut self, intermediates: &[CertificateDer<'static>]) -> Self {
+        self.intermediates = intermediates.to_vec();
+        self
     }
 
     /// Proves that a workload's certificate is one of this mesh. Its names and own dates are not judged here.
@@ -45,8 +54,10 @@ impl WorkloadRoots {
         if self.proofs.find(&key, now).is_some() {
             return Ok(());
         }
-        self.anchors.check(&peer.der, chain, now)?;
-        let until = self.anchors.holds_until(&peer.der, chain, now);
+        let way: Vec<CertificateDer<'_>> =
+            chain.iter().chain(&self.intermediates).cloned().collect();
+        self.anchors.check(&peer.der, &way, now)?;
+        let until = self.anchors.holds_until(&peer.der, &way, now);
         self.proofs.put(&key, (), (now, until));
         Ok(())
     }

@@ -127,12 +127,15 @@ impl Peers {
             return client(peer, &other, rules, now).map(Some);
         }
         match self.workload(peer, rules.domain, now) {
-            Ok(workload) => match rules.forward.of(workload.id()) {
-                None => Ok(Some(OnTheWire { caller: Caller::Workload(workload), via: None })),
-                Some(rule) => {
-                    self.spoken_for(workload, (rule, evidence.headers), rules, now).map(Some)
+            Ok(workload) => {
+                of_the_mesh(&workload, rules, now)?;
+                match rules.forward.of(workload.id()) {
+                    None => Ok(Some(OnTheWire { caller: Caller::Workload(workload), via: None })),
+                    Some(rule) => {
+                        self.spoken_for(workload, (rule, evidence.headers), rules, now).map(Some)
+                    }
                 }
-            },
+            }
             // It may still be a client of a provider, unless it pretends to be a workload.
             Err(PeerRefused::CertificateInvalid(invalid)) if !rules.clients.is_empty() => {
                 let other = other(peer.certificate).filter(|(_, claims)| *claims == Claims::Client);
@@ -202,7 +205,12 @@ fn judge(
             Err(refused) => Err(refused),
             Ok(()) => {
                 match (trust, rules.roots) {
-                    (ForwardTrust::Proxy, _) => {}
+                    (ForwardTrust::Proxy, _) => {
+                        let (leaf, chain) = (&forwarded.leaf, &forwarded.chain);
+                        if let Some(provider) = rules.clients.maker(leaf, chain, now) {
+                            return Err(PeerRefused::WorkloadOfProvider(Arc::clone(provider)));
+                        }
+                    }
                     (ForwardTrust::Roots, None) => return Err(PeerRefused::ForwardedUnverifiable),
                     (ForwardTrust::Roots, Some(roots)) => roots
                         .prove(peer, &forwarded.chain, now)
@@ -212,6 +220,16 @@ fn judge(
             }
         },
     }
+}
+
+/// Envoy accepts a certificate by any authority that it is told to trust. Once those of providers are among them, a
+/// workload is one only by the roots of the mesh: no provider makes workloads.
+fn of_the_mesh(workload: &Peer, rules: &WireRules<'_>, now: SystemTime) -> Result<(), PeerRefused> {
+    if rules.clients.is_empty() {
+        return Ok(());
+    }
+    let roots = rules.roots.ok_or(PeerRefused::WorkloadUnverifiable)?;
+    roots.prove(workload, &[], now).map_err(PeerRefused::WorkloadUntrusted)
 }
 
 /// A client of a provider that holds the connection itself.

@@ -16,6 +16,8 @@ pub(in crate::authn) struct PlaceTable {
 /// One place, and whose credentials may stand there.
 #[derive(Debug)]
 pub(in crate::authn) struct Slot {
+    /// Its place among all.
+    pub(in crate::authn) number: usize,
     place: Place,
     kind: PrincipalKind,
     /// Providers of JWTs, by their place among all.
@@ -197,6 +199,7 @@ impl PlaceTable {
             Place::Query { name } => self.queries.push((slot, name.clone())),
         }
         self.slots.push(Slot {
+            number: slot,
             place: place.clone(),
             kind,
             tokens: Vec::new(),

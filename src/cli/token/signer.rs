@@ -3,6 +3,7 @@
 //! The key never leaves: there is no `Debug`, and what is printed of it is the public half and its thumbprint
 //! (RFC 7638).
 
+use anyhow::Context as _;
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{
@@ -15,6 +16,9 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
+
+use crate::authn::KeySet;
+use crate::policy::Algorithm;
 
 /// A signature algorithm of JOSE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -53,7 +57,7 @@ enum Scheme {
     Ec,
     Ed,
     Rsa(&'static dyn RsaEncoding),
-    Mac(hmac::Algorithm),
+    Mac,
 }
 
 /// Curves: the algorithm, the way to sign, the name in a JWK.
@@ -62,9 +66,6 @@ const CURVES: [(Alg, &EcdsaSigningAlgorithm, &str); 3] = [
     (Alg::ES384, &signature::ECDSA_P384_SHA384_FIXED_SIGNING, "P-384"),
     (Alg::ES512, &signature::ECDSA_P521_SHA512_FIXED_SIGNING, "P-521"),
 ];
-
-/// The shortest secret that the verifying side takes.
-const LEAST_SECRET: usize = 32;
 
 impl Alg {
     fn scheme(self) -> Scheme {
@@ -77,9 +78,7 @@ impl Alg {
             Self::PS512 => Scheme::Rsa(&signature::RSA_PSS_SHA512),
             Self::ES256 | Self::ES384 | Self::ES512 => Scheme::Ec,
             Self::EdDSA => Scheme::Ed,
-            Self::HS256 => Scheme::Mac(hmac::HMAC_SHA256),
-            Self::HS384 => Scheme::Mac(hmac::HMAC_SHA384),
-            Self::HS512 => Scheme::Mac(hmac::HMAC_SHA512),
+            Self::HS256 | Self::HS384 | Self::HS512 => Scheme::Mac,
         }
     }
 
@@ -122,7 +121,7 @@ impl Signer {
         let fits = match alg.scheme() {
             Scheme::Rsa(_) => matches!(pair, Pair::Rsa(_)),
             Scheme::Ec | Scheme::Ed => alg == usual,
-            Scheme::Mac(_) => false,
+            Scheme::Mac => false,
         };
         anyhow::ensure!(fits, "is a key for {}, not for --alg {}", usual.name(), alg.name());
         Ok(Self { pair, alg })
@@ -130,17 +129,18 @@ impl Signer {
 
     /// A shared secret.
     pub(super) fn from_secret(secret: &[u8], wanted: Option<Alg>) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            secret.len() >= LEAST_SECRET,
-            "is shorter than {LEAST_SECRET} bytes: no gate takes it"
-        );
         let alg = wanted.unwrap_or(Alg::HS256);
-        let Scheme::Mac(mac) = alg.scheme() else {
-            anyhow::bail!(
+        let (mac, algorithm) = match alg {
+            Alg::HS256 => (hmac::HMAC_SHA256, Algorithm::HS256),
+            Alg::HS384 => (hmac::HMAC_SHA384, Algorithm::HS384),
+            Alg::HS512 => (hmac::HMAC_SHA512, Algorithm::HS512),
+            other => anyhow::bail!(
                 "a secret signs with HS256, HS384 or HS512, not with --alg {}",
-                alg.name()
-            );
+                other.name()
+            ),
         };
+        // By the very rule of the verifying side.
+        KeySet::secret(secret, &[algorithm]).context("no gate takes this secret")?;
         Ok(Self { pair: Pair::Mac(Box::new(hmac::Key::new(mac, secret))), alg })
     }
 
@@ -148,7 +148,7 @@ impl Signer {
     pub(super) fn generate(alg: Alg) -> anyhow::Result<(Self, Zeroizing<String>)> {
         let unmade = |_| anyhow::anyhow!("the crypto library made no key");
         let kind = match alg.scheme() {
-            Scheme::Mac(_) => {
+            Scheme::Mac => {
                 let mut secret = Zeroizing::new([0_u8; 48]);
                 rand::fill(secret.as_mut_slice()).map_err(unmade)?;
                 let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(secret.as_slice()));
@@ -256,7 +256,7 @@ mod tests {
     fn every_algorithm_makes_a_key_that_signs_after_it_was_written_and_read() {
         for alg in Alg::value_variants() {
             let (made, text) = Signer::generate(*alg).unwrap();
-            let read = if matches!(alg.scheme(), Scheme::Mac(_)) {
+            let read = if matches!(alg.scheme(), Scheme::Mac) {
                 Signer::from_secret(text.as_bytes(), Some(*alg)).unwrap()
             } else {
                 Signer::from_pem(&text, Some(*alg)).unwrap()
@@ -291,6 +291,17 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_no_gate_takes_is_refused() {
+        for (alg, needs) in [(Alg::HS256, 32), (Alg::HS384, 48), (Alg::HS512, 64)] {
+            assert!(Signer::from_secret(&vec![7; needs], Some(alg)).is_ok(), "{alg:?}");
+            let refused = Signer::from_secret(&vec![7; needs - 1], Some(alg)).err().unwrap();
+            let told = format!("{refused:#}");
+            assert!(told.contains("no gate takes") && told.contains(&needs.to_string()), "{told}");
+        }
+        assert!(Signer::from_secret(&[7; 31], None).is_err());
+    }
+
+    #[test]
     fn a_key_signs_only_with_its_own_algorithms() {
         let (_, ec) = Signer::generate(Alg::ES256).unwrap();
         assert_eq!(Signer::from_pem(&ec, None).unwrap().alg(), Alg::ES256);
@@ -300,8 +311,7 @@ mod tests {
         let (_, rsa) = Signer::generate(Alg::PS384).unwrap();
         assert_eq!(Signer::from_pem(&rsa, None).unwrap().alg(), Alg::RS256);
         assert!(Signer::from_pem(&rsa, Some(Alg::ES256)).is_err());
-        assert!(Signer::from_secret(&[7; 31], None).is_err());
-        assert!(Signer::from_secret(&[7; 32], Some(Alg::RS256)).is_err());
+        assert!(Signer::from_secret(&[7; 64], Some(Alg::RS256)).is_err());
         assert!(Signer::from_pem("nothing", None).is_err());
     }
 }

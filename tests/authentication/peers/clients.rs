@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hopgate::authn::{
-    Caller, CertificateAuthority, CertificateRefused, ClientAuthorities, ForwardRules,
+    Absent, Caller, CertificateAuthority, CertificateRefused, ClientAuthorities, ForwardRules,
     InvalidCertificateAuthority, PeerEvidence, Verifier, WireEvidence, WireRules,
 };
 use hopgate::policy::CertificateSubject as From;
 use rcgen::{DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use rustls::pki_types::CertificateDer;
 
+use super::bench::{Bench, PROXY};
 use super::pki::{self, Authority, dns, email, named};
 use super::{domain, encoded, uri};
 use crate::authentication::mint::{NOW, at};
@@ -358,4 +359,34 @@ fn no_partner_makes_workloads_of_the_mesh() {
     assert_eq!(on_the_wire(other, &leaf, &clients), Ok(format!("partners/{other}")));
     let leaf = pki::root("Other CA").leaf(|p| p.subject_alt_names = vec![uri(other)]);
     assert_eq!(on_the_wire(other, &leaf, &clients), Err("certificate_untrusted".to_owned()));
+    // Strictly named, by an authority that Envoy trusts: only the mesh's roots tell it from a workload.
+    let forged = partner.leaf(|p| p.subject_alt_names = vec![uri(id)]);
+    assert_eq!(on_the_wire(id, &forged, &clients), Err("workload_unverifiable".to_owned()));
+}
+
+#[test]
+fn a_workload_is_one_by_the_roots_of_the_mesh_where_providers_have_authorities() {
+    let mut bench = Bench::new();
+    bench.rule.absent = Absent::Proxy;
+    assert_eq!(bench.told(&[]), PROXY);
+    let hidden = bench.partner.intermediate("Partner issuing CA", |_| {});
+    let by_mesh = bench.mesh.intermediate("Mesh issuing CA", |_| {});
+    let named = |authority: &Authority| authority.leaf(|p| p.subject_alt_names = vec![uri(PROXY)]);
+    // By the partner, by an authority of its that nobody told us of, and by a stranger of the mesh's name.
+    for forged in [named(&bench.partner), named(&hidden), named(&pki::root("Mesh"))] {
+        bench.proxy = forged;
+        assert_eq!(bench.told(&[]), "workload_untrusted");
+    }
+    // An issuing authority of the mesh counts once this workload's own chain shows it.
+    bench.proxy = named(&by_mesh);
+    assert_eq!(bench.told(&[]), "workload_untrusted");
+    bench.roots = bench
+        .roots
+        .take()
+        .map(|roots| roots.with_intermediates(std::slice::from_ref(&by_mesh.der)));
+    assert_eq!(bench.told(&[]), PROXY);
+    // Without authorities of providers what Envoy accepts is the mesh's, as ever.
+    bench.clients = ClientAuthorities::none();
+    bench.roots = None;
+    assert_eq!(bench.told(&[]), PROXY);
 }

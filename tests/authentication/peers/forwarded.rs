@@ -95,7 +95,10 @@ fn a_forwarded_workload_is_checked_here() {
     bench.now = NOW + 61;
     assert_eq!(bench.told(&[(XFCC, &value)]), "certificate_expired");
     bench.now = NOW;
-    bench.roots = None;
+    let roots = bench.roots.take();
+    // Not even the proxy itself is known to be of the mesh.
+    assert_eq!(bench.told(&[(XFCC, &value)]), "workload_unverifiable");
+    let clients = std::mem::replace(&mut bench.clients, ClientAuthorities::none());
     assert_eq!(bench.told(&[(XFCC, &value)]), "forwarded_unverifiable");
     // Named for what it risks: then the proxy's word is enough, for a certificate of anybody's.
     bench.rule.trust = ForwardTrust::Proxy;
@@ -103,10 +106,15 @@ fn a_forwarded_workload_is_checked_here() {
     bench.now = NOW + 61;
     assert_eq!(bench.told(&[(XFCC, &value)]), "certificate_expired");
     bench.now = NOW;
+    (bench.roots, bench.clients) = (roots, clients);
+    // Anybody's but a provider's: its authority is here, and makes no workloads.
+    assert_eq!(bench.told(&[(XFCC, &forged)]), via(PRINCIPAL));
+    assert_eq!(bench.told(&[(XFCC, &by_partner)]), "workload_untrusted");
     // But not for clients of providers.
     let client = pki::root("Partner CA").leaf(|p| named(p, &["a.example"]));
     assert_eq!(bench.told(&[(XFCC, &xfcc(&client, ""))]), "certificate_untrusted");
     bench.rule.trust = ForwardTrust::Roots;
+    bench.clients = ClientAuthorities::none();
     // Roots that changed have forgotten what others proved.
     let other = TrustBundle::new(domain(), vec![pki::root("Mesh").der]).unwrap();
     bench.roots = Some(WorkloadRoots::compile(&other).unwrap());
