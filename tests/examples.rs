@@ -66,6 +66,7 @@ fn every_provider_example_is_good() {
             match resource {
                 Resource::AccessPolicy(policy) => policies.push(policy),
                 Resource::IdentityProvider(provider) => providers.push(provider),
+                Resource::MeshPolicy(_) => panic!("{name} is about providers"),
             }
         }
         assert!(!providers.is_empty(), "{name}");

@@ -249,7 +249,7 @@ fn only_policies(resources: Vec<Resource>) -> Vec<AccessPolicy> {
         .into_iter()
         .filter_map(|resource| match resource {
             Resource::AccessPolicy(policy) => Some(policy),
-            Resource::IdentityProvider(_) => None,
+            Resource::IdentityProvider(_) | Resource::MeshPolicy(_) => None,
         })
         .collect()
 }

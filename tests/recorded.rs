@@ -37,7 +37,7 @@ fn gate(rules: &str) -> Gate {
         .into_iter()
         .filter_map(|resource| match resource {
             Resource::AccessPolicy(policy) => Some(policy),
-            Resource::IdentityProvider(_) => None,
+            Resource::IdentityProvider(_) | Resource::MeshPolicy(_) => None,
         })
         .collect();
     let set = Arc::new(PolicySet::compile(&policies, &[], &workload).unwrap());

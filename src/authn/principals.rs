@@ -14,7 +14,7 @@ use super::provider::Providers;
 use super::refused::{TokenFault, TokenRefused};
 use super::unproven::{Unauthenticated, Unproven};
 use super::verifier::{Context, Verifier};
-use crate::identity::TrustDomain;
+use crate::identity::Members;
 use crate::policy::{Headers, PrincipalKind};
 
 /// Who is proven to be calling. Only [`authenticate`] makes one, so holding it is the proof.
@@ -54,8 +54,8 @@ impl Principals {
 /// What peers are judged by.
 #[derive(Clone, Copy)]
 pub struct PeerRules<'a> {
-    /// The trust domain of this mesh.
-    pub domain: &'a TrustDomain,
+    /// Who belongs to this mesh.
+    pub members: Members<'a>,
     /// The proxies that are believed about their clients.
     pub forward: &'a ForwardRules,
     /// The mesh's roots, for forwarded workload certificates.
@@ -75,13 +75,13 @@ pub fn authenticate(
     learned: &Learned,
     now: SystemTime,
 ) -> Result<Principals, Unproven> {
-    let PeerRules { domain, forward, roots } = rules;
+    let PeerRules { members, forward, roots } = rules;
     let wire = verifier.on_the_wire(
         &WireEvidence {
             peer: evidence.peer,
             headers: evidence.http.as_ref().map(|http| -> &dyn Headers { http }),
         },
-        &WireRules { domain, forward, roots, clients: providers.clients() },
+        &WireRules { members, forward, roots, clients: providers.clients() },
         now,
     )?;
     let mut principals = Principals { wire, user: None, client: None };

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use crate::identity::TrustDomain;
+use crate::identity::{Members, TrustDomain};
 use crate::policy::When;
 
 use super::brake::BrakeKey;
@@ -330,7 +330,8 @@ impl Verifier {
         domain: &TrustDomain,
         now: SystemTime,
     ) -> Result<Arc<Peer>, PeerRefused> {
-        self.peers.workload(PeerEvidence { principal, certificate }, domain, now)
+        let evidence = PeerEvidence { principal, certificate };
+        self.peers.workload(evidence, Members::of(domain), now)
     }
 
     /// Proves whoever is on the wire: a workload, a client of a provider, or either by the word of a named proxy.

@@ -17,7 +17,7 @@ use super::verdict::{Denial, Verdict};
 use crate::authn::{
     ForwardRules, Learned, Need, PeerRules, Unproven, Verifier, WorkloadRoots, authenticate,
 };
-use crate::identity::TrustDomain;
+use crate::identity::{Members, TrustDomain};
 use crate::policy::{HeaderValue, Headers as _, NoRecorder};
 use crate::proto::answer::Answer;
 use crate::proto::check::Check;
@@ -229,8 +229,8 @@ impl Gate {
         learned: &Learned,
     ) -> Result<Judged<'s, 'a>, Vec<Need>> {
         let roots = self.roots.load();
-        let rules =
-            PeerRules { domain: &self.domain, forward: &self.forward, roots: roots.as_deref() };
+        let members = Members::of(&self.domain).with_aliases(&snapshot.mesh().aliases);
+        let rules = PeerRules { members, forward: &self.forward, roots: roots.as_deref() };
         let authenticated = authenticate(
             &self.verifier,
             snapshot.providers(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::challenge::Challenges;
 use super::presentation::Presentation;
 use crate::authn::Providers;
-use crate::policy::PolicySet;
+use crate::policy::{MeshPolicySpec, PolicySet};
 
 /// Rules and keys under one revision.
 #[derive(Debug)]
@@ -15,15 +15,23 @@ pub struct Snapshot {
     providers: Providers,
     presentation: Presentation,
     challenges: Challenges,
+    mesh: Arc<MeshPolicySpec>,
 }
 
 impl Snapshot {
-    /// Joins what was compiled. `revision` names it in answers, records and metrics.
+    /// Joins what was compiled, in a mesh without a MeshPolicy. `revision` names it in answers, records and metrics.
     #[must_use]
     pub fn new(revision: String, policies: Arc<PolicySet>, providers: Providers) -> Self {
         let presentation = Presentation::new(policies.presentation(), providers.credential_names());
         let challenges = Challenges::new(&providers.schemes());
-        Self { revision, policies, providers, presentation, challenges }
+        let mesh = Arc::new(MeshPolicySpec::absent());
+        Self { revision, policies, providers, presentation, challenges, mesh }
+    }
+
+    /// The same in this mesh.
+    #[must_use]
+    pub fn in_mesh(self, mesh: Arc<MeshPolicySpec>) -> Self {
+        Self { mesh, ..self }
     }
 
     /// The name of this snapshot.
@@ -42,6 +50,12 @@ impl Snapshot {
     #[must_use]
     pub fn providers(&self) -> &Providers {
         &self.providers
+    }
+
+    /// What holds for the whole mesh.
+    #[must_use]
+    pub fn mesh(&self) -> &MeshPolicySpec {
+        &self.mesh
     }
 
     pub(super) fn challenges(&self) -> &Challenges {

@@ -7,11 +7,13 @@
 mod bundle;
 mod key;
 mod leaf;
+mod members;
 mod spiffe_id;
 mod svid;
 
 pub use bundle::{InvalidBundle, TrustBundle};
 pub use key::{InvalidKey, PrivateKey};
 pub use leaf::{InvalidLeaf, Leaf};
+pub use members::Members;
 pub use spiffe_id::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use svid::{InvalidSvid, WorkloadIdentity, X509Svid};

@@ -23,6 +23,7 @@ mod decide;
 mod facts;
 mod field;
 mod index;
+mod mesh;
 mod presentation;
 mod problem;
 mod provider;
@@ -43,6 +44,11 @@ pub use decide::{Decision, Fate, Mismatch, NoRecorder, Recorder, UndecidableReas
 pub use facts::{
     Body, BodyFacts, Confirmation, Connection, EngineAnswer, Engines, Facts, Forwarded, Groups,
     HeaderValue, Headers, NoBody, NoEngines, RequestFacts, RpcFacts, UserFacts, UserParts,
+};
+pub use mesh::{
+    Backslashes, ControlCharacters, DotSegments, DoubleEncoding, DuplicateHeaders, EmptySegments,
+    EncodedSlashes, Limits, LowerCaseMethods, MeshPolicy, MeshPolicySpec, MixedAuthority, NonUtf8,
+    Normalisation, OverrideHeaders, Semicolons, TrustedHops, UnderscoreHeaders, WithoutPolicy,
 };
 pub use presentation::{Credentials, Presentation, PresentationChoice};
 pub(crate) use problem::did_you_mean;

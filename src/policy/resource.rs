@@ -2,6 +2,7 @@
 
 use super::access::AccessPolicy;
 use super::field::FieldPath;
+use super::mesh::{MeshPolicy, RawMeshPolicy};
 use super::problem::{InvalidResource, Origin, Problem, did_you_mean, quoted};
 use super::provider::{IdentityProvider, RawIdentityProvider};
 use super::raw::{RawAccessPolicy, RawHead, RawMetadata, RawResource};
@@ -10,7 +11,7 @@ use super::yaml::{self, Document, YamlError};
 /// The only version there is.
 pub const API_VERSION: &str = "hopgate.dev/v1alpha1";
 /// The kinds that can be written.
-pub const KINDS: [&str; 2] = ["AccessPolicy", "IdentityProvider"];
+pub const KINDS: [&str; 3] = ["AccessPolicy", "IdentityProvider", "MeshPolicy"];
 
 /// One resource.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub enum Resource {
     AccessPolicy(AccessPolicy),
     /// Whose tokens count.
     IdentityProvider(IdentityProvider),
+    /// What holds for the whole mesh.
+    MeshPolicy(MeshPolicy),
 }
 
 /// The name of a resource.
@@ -85,12 +88,22 @@ fn resource(source: &str, document: &Document<'_>) -> Result<Resource, InvalidRe
                 .map(Resource::IdentityProvider)
                 .map_err(|problem| invalid(title, problem))
         }
+        Kind::MeshPolicy => {
+            let raw: RawResource<RawMeshPolicy> = document.read(source)?;
+            let RawResource { _api_version: _, _kind: _, metadata, spec } = raw;
+            let title = title("MeshPolicy", &metadata);
+            Metadata::check(metadata)
+                .and_then(|metadata| MeshPolicy::check(metadata, spec, &context))
+                .map(Resource::MeshPolicy)
+                .map_err(|problem| invalid(title, problem))
+        }
     }
 }
 
 enum Kind {
     AccessPolicy,
     IdentityProvider,
+    MeshPolicy,
 }
 
 fn check_head(head: RawHead) -> Checked<Kind> {
@@ -109,6 +122,7 @@ fn check_head(head: RawHead) -> Checked<Kind> {
     match kind.as_str() {
         "AccessPolicy" => Ok(Kind::AccessPolicy),
         "IdentityProvider" => Ok(Kind::IdentityProvider),
+        "MeshPolicy" => Ok(Kind::MeshPolicy),
         other => Err(Problem::new(
             at.field("kind"),
             format!("unknown kind `{other}`, expected one of {}", quoted(KINDS)),

@@ -12,6 +12,7 @@ use super::decide::{Decision, NoRecorder, Recorder, judge};
 use super::facts::Facts;
 use super::field::FieldPath;
 use super::index::{Address, EntryId, Index, Peers};
+use super::mesh::{MeshPolicySpec, WithoutPolicy};
 use super::presentation::Presentation;
 use super::problem::{InvalidRule, Origin, Problem, did_you_mean, quoted};
 use super::resource::Metadata;
@@ -44,6 +45,7 @@ pub struct PolicySet {
     pub(super) index: Index,
     pub(super) environment: Arc<cel::Env>,
     presentation: Presentation,
+    without_policy: WithoutPolicy,
 }
 
 /// What is left of a rule to check once the index found it.
@@ -71,13 +73,26 @@ pub(super) struct SelectedPolicy<'a> {
 }
 
 impl PolicySet {
+    /// Compiles in a mesh without a MeshPolicy, as [`PolicySet::compile_in`].
+    ///
+    /// # Errors
+    /// As [`PolicySet::compile_in`].
+    pub fn compile(
+        policies: &[AccessPolicy],
+        provider_names: &[String],
+        workload: &Workload,
+    ) -> Result<Self, Vec<InvalidRule>> {
+        Self::compile_in(&MeshPolicySpec::absent(), policies, provider_names, workload)
+    }
+
     /// Compiles the policies that select this workload: those of its namespace whose labels it has. A policy
     /// without selector takes the whole namespace. The order of `policies` does not matter; they are read by name.
     ///
     /// # Errors
     /// Every mistake that only shows among policies: a name used twice, a provider that does not exist, two
     /// policies that disagree about headers.
-    pub fn compile(
+    pub fn compile_in(
+        mesh: &MeshPolicySpec,
         policies: &[AccessPolicy],
         provider_names: &[String],
         workload: &Workload,
@@ -106,10 +121,11 @@ impl PolicySet {
             index: Index::new(),
             environment: Arc::new(environment()),
             presentation,
+            without_policy: mesh.without_policy,
         };
         for policy in &selected {
             for rule in &policy.spec.rules {
-                let peers = peers(rule, workload)
+                let peers = peers(rule, workload, &mesh.aliases)
                     .map_err(|problem| vec![policy.rule_problem(rule, problem)])?;
                 set.add(policy.metadata, rule, &peers);
             }
@@ -136,6 +152,12 @@ impl PolicySet {
     #[must_use]
     pub fn presentation(&self) -> &Presentation {
         &self.presentation
+    }
+
+    /// What happens if no enforced policy selects the workload.
+    #[must_use]
+    pub fn without_policy(&self) -> WithoutPolicy {
+        self.without_policy
     }
 
     /// How many rules there are.
@@ -257,23 +279,25 @@ fn repeated_names(policies: &[AccessPolicy]) -> Vec<InvalidRule> {
     problems
 }
 
-fn peers(rule: &Rule, workload: &Workload) -> Result<Peers, Problem> {
+/// A service account is that of our own trust domain, under each of its names.
+fn peers(rule: &Rule, workload: &Workload, aliases: &[TrustDomain]) -> Result<Peers, Problem> {
     let Some(patterns) = &rule.peers else { return Ok(Peers::Unrestricted) };
     let mut ids = Vec::with_capacity(patterns.len());
     for pattern in patterns {
-        let id = match pattern {
+        match pattern {
             PeerPattern::Any => return Ok(Peers::Any),
-            PeerPattern::Id(id) => id.clone(),
-            PeerPattern::ServiceAccount { namespace, account } => SpiffeId::for_service_account(
-                &workload.trust_domain,
-                namespace,
-                account,
-            )
-            .map_err(|error| {
-                Problem::new(FieldPath::root(), format!("the peer {namespace}/{account} {error}"))
-            })?,
-        };
-        ids.push(id.as_str().to_owned());
+            PeerPattern::Id(id) => ids.push(id.as_str().to_owned()),
+            PeerPattern::ServiceAccount { namespace, account } => {
+                for domain in std::iter::once(&workload.trust_domain).chain(aliases) {
+                    let id = SpiffeId::for_service_account(domain, namespace, account);
+                    let id = id.map_err(|error| {
+                        let message = format!("the peer {namespace}/{account} {error}");
+                        Problem::new(FieldPath::root(), message)
+                    })?;
+                    ids.push(id.as_str().to_owned());
+                }
+            }
+        }
     }
     ids.sort();
     ids.dedup();

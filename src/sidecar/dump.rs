@@ -35,6 +35,7 @@ pub(super) fn dump(
             "rules": snapshot.policies().rule_count(),
             "policies_at_start": counts.policies,
             "resources_error": reload.last_error(),
+            "mesh": snapshot.mesh().to_json(),
             "providers": keys.status().iter().map(|status| provider(status, &clock)).collect::<Vec<_>>(),
             "online": online(&resolver.counts()),
             "outbound": tokens.as_ref().map(|tokens| tokens.status().iter().map(token).collect::<Vec<_>>()),

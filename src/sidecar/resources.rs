@@ -8,7 +8,7 @@ use super::referenced::{References, Unreadable};
 use super::texts::{Parsed, Texts};
 use crate::authn::{KeyStore, Providers};
 use crate::authz::Snapshot;
-use crate::policy::{self, IdentityProvider, PolicySet, Resource};
+use crate::policy::{self, IdentityProvider, MeshPolicySpec, PolicySet, Resource};
 use crate::runtime::FileError;
 
 /// Everything the resource files say, compiled.
@@ -17,6 +17,7 @@ pub struct Resources {
     digest: String,
     policies: Arc<PolicySet>,
     providers: Providers,
+    mesh: Arc<MeshPolicySpec>,
     counts: Counts,
     /// How often keys changed since the files were read.
     key_changes: u64,
@@ -102,6 +103,14 @@ pub enum InvalidResources {
     /// A file that a resource names cannot be read.
     #[error(transparent)]
     Referenced(#[from] Unreadable),
+    /// A mesh has at most one MeshPolicy.
+    #[error("there are two MeshPolicies, in {first} and in {second}; a mesh has one: join them")]
+    SecondMeshPolicy {
+        /// Where the first stands.
+        first: String,
+        /// Where the second stands.
+        second: String,
+    },
     /// Two resources of one kind share a name.
     #[error("{kind} {name} is defined twice: in {first} and in {second}")]
     Duplicate {
@@ -144,13 +153,14 @@ impl Resources {
 
     pub(super) fn compile(
         texts: &Texts,
-        Parsed { policies, providers }: Parsed,
+        Parsed { policies, providers, mesh }: Parsed,
         workload: &policy::Workload,
     ) -> Result<Self, InvalidResources> {
         let references = References::of(&providers);
         let (files, referenced) = references.read()?;
         let compiled = Providers::new(&providers, &files)?;
-        let set = PolicySet::compile(&policies, &compiled.names(), workload)
+        let mesh = Arc::new(mesh.map_or_else(MeshPolicySpec::absent, |policy| policy.spec));
+        let set = PolicySet::compile_in(&mesh, &policies, &compiled.names(), workload)
             .map_err(InvalidResources::Rules)?;
         refuse_shared_header(&set, &compiled)?;
         let counts = Counts {
@@ -163,6 +173,7 @@ impl Resources {
             digest: basis.digest(),
             policies: Arc::new(set),
             providers: compiled,
+            mesh,
             counts,
             key_changes: 0,
             basis,
@@ -210,7 +221,8 @@ impl Resources {
     /// A snapshot for the gate.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.revision(), Arc::clone(&self.policies), self.providers.clone())
+        let (policies, mesh) = (Arc::clone(&self.policies), Arc::clone(&self.mesh));
+        Snapshot::new(self.revision(), policies, self.providers.clone()).in_mesh(mesh)
     }
 
     /// Whose tokens count.
@@ -242,7 +254,7 @@ pub fn identity_providers(paths: &[PathBuf]) -> Result<Vec<IdentityProvider>, In
         for resource in policy::parse(source, text)? {
             match resource {
                 Resource::IdentityProvider(provider) => providers.push(provider),
-                Resource::AccessPolicy(_) => {}
+                Resource::AccessPolicy(_) | Resource::MeshPolicy(_) => {}
             }
         }
     }

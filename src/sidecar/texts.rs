@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::resources::InvalidResources;
-use crate::policy::{self, AccessPolicy, IdentityProvider, Resource};
+use crate::policy::{self, AccessPolicy, IdentityProvider, MeshPolicy, Resource};
 use crate::runtime::read_limited;
 
 /// No resource file is larger.
@@ -21,12 +21,15 @@ pub(super) struct Texts {
 pub(super) struct Parsed {
     pub(super) policies: Vec<AccessPolicy>,
     pub(super) providers: Vec<IdentityProvider>,
+    /// At most one: two would have to be weighed against each other.
+    pub(super) mesh: Option<MeshPolicy>,
 }
 
 impl Texts {
     pub(super) fn parse(&self, workload: &policy::Workload) -> Result<Parsed, InvalidResources> {
         let mut policies: Vec<AccessPolicy> = Vec::new();
         let mut providers: Vec<IdentityProvider> = Vec::new();
+        let mut mesh: Option<MeshPolicy> = None;
         let mut seen = Seen::default();
         for (source, text) in &self.files {
             let resources = policy::parse(source, text)?;
@@ -45,10 +48,18 @@ impl Texts {
                             providers.push(provider);
                         }
                     }
+                    Resource::MeshPolicy(policy) => {
+                        if let Some(first) = &mesh {
+                            let (first, second) = (first.origin(), policy.origin());
+                            let (first, second) = (first.to_string(), second.to_string());
+                            return Err(InvalidResources::SecondMeshPolicy { first, second });
+                        }
+                        mesh = Some(policy);
+                    }
                 }
             }
         }
-        Ok(Parsed { policies, providers })
+        Ok(Parsed { policies, providers, mesh })
     }
 
     /// Reads until two readings in a row are the same: what is written or swapped meanwhile would be applied by halves.
@@ -200,20 +211,46 @@ mod tests {
         assert!(count <= 10, "{count}");
     }
 
-    #[test]
-    fn an_emptied_file_is_refused() {
-        let workload = policy::Workload {
+    fn workload() -> policy::Workload {
+        policy::Workload {
             trust_domain: crate::identity::TrustDomain::parse("test.mesh").unwrap(),
             namespace: "shop".to_owned(),
             labels: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_mesh_has_one_mesh_policy() {
+        let document = |name: &str| {
+            format!(
+                "apiVersion: hopgate.dev/v1alpha1\nkind: MeshPolicy\n\
+                 metadata: {{ name: {name}, namespace: {name} }}\nspec: {{ trustedHops: 1 }}\n"
+            )
         };
+        let files = |names: &[&str]| Texts {
+            files: names.iter().map(|name| (format!("{name}.yaml"), document(name))).collect(),
+            digest: String::new(),
+        };
+        let mesh = files(&["a"]).parse(&workload()).unwrap().mesh.unwrap();
+        assert_ne!(mesh.spec, policy::MeshPolicySpec::absent());
+        assert!(files(&[]).parse(&workload()).unwrap().mesh.is_none());
+        // Whatever their names and namespaces.
+        let error = files(&["a", "b"]).parse(&workload()).err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "there are two MeshPolicies, in a.yaml:3 and in b.yaml:3; a mesh has one: join them"
+        );
+    }
+
+    #[test]
+    fn an_emptied_file_is_refused() {
         for text in ["", "# nothing\n", "---\n", "---\n---\n# nothing\n"] {
             let files = vec![("deny.yaml".to_owned(), text.to_owned())];
             let texts = Texts { files, digest: String::new() };
             let error = texts
-                .parse(&workload)
+                .parse(&workload())
                 .and_then(|parsed| {
-                    super::super::resources::Resources::compile(&texts, parsed, &workload)
+                    super::super::resources::Resources::compile(&texts, parsed, &workload())
                 })
                 .expect_err(text)
                 .to_string();

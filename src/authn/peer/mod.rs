@@ -29,7 +29,7 @@ use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 
-use crate::identity::{InvalidLeaf, Leaf, SpiffeId, TrustDomain};
+use crate::identity::{InvalidLeaf, Leaf, Members, SpiffeId};
 
 pub use forward::{
     Absent, ForwardHeader, ForwardRules, ForwardTrust, InvalidForwardRules, ProxyRule,
@@ -86,18 +86,18 @@ impl Peer {
     fn judge(
         &self,
         principal: &str,
-        domain: &TrustDomain,
+        members: Members<'_>,
         now: SystemTime,
     ) -> Result<(), PeerRefused> {
         if self.id().as_str() != principal {
             return Err(PeerRefused::PrincipalMismatch);
         }
-        self.judge_in(domain, now)
+        self.judge_in(members, now)
     }
 
     /// The same without a principal, for a certificate that Envoy never saw.
-    fn judge_in(&self, domain: &TrustDomain, now: SystemTime) -> Result<(), PeerRefused> {
-        if !self.id().is_member_of(domain) {
+    fn judge_in(&self, members: Members<'_>, now: SystemTime) -> Result<(), PeerRefused> {
+        if !members.include(self.id()) {
             return Err(PeerRefused::ForeignTrustDomain(self.id().trust_domain()));
         }
         if now < self.leaf.not_before() {

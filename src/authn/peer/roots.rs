@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use rustls::pki_types::CertificateDer;
 
 use crate::authn::certificate::{Anchors, ChainFault, InvalidAnchor, Proofs, key};
-use crate::identity::{TrustBundle, TrustDomain};
+use crate::identity::{Members, TrustBundle, TrustDomain};
 
 use super::Peer;
 
@@ -40,14 +40,16 @@ impl WorkloadRoots {
         self
     }
 
-    /// Proves that a workload's certificate is one of this mesh. Its names and own dates are not judged here.
+    /// Proves that the certificate of a member of this mesh chains to these roots. Its names and own dates are not judged
+    /// here.
     pub(super) fn prove(
         &self,
         peer: &Peer,
         chain: &[CertificateDer<'static>],
-        now: SystemTime,
+        (members, now): (Members<'_>, SystemTime),
     ) -> Result<(), ChainFault> {
-        if !peer.id().is_member_of(&self.domain) {
+        // These roots vouch for their own mesh, under each of its names, and for no other.
+        if *members.own() != self.domain || !members.include(peer.id()) {
             return Err(ChainFault::Untrusted);
         }
         let key = key(peer.thumbprint(), chain);

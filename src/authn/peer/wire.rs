@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::authn::certificate::{ClientAuthorities, ProvenClient, Reading};
 use crate::authn::evidence::PeerEvidence;
 use crate::authn::recent::Recent;
-use crate::identity::TrustDomain;
+use crate::identity::Members;
 use crate::policy::Headers;
 
 use super::forward::{Absent, ForwardRules, ForwardTrust, Forwarded, Line, Owner, ProxyRule};
@@ -32,8 +32,8 @@ pub struct WireEvidence<'a> {
 /// What a request's evidence is judged by.
 #[derive(Clone, Copy)]
 pub struct WireRules<'a> {
-    /// The trust domain of this mesh.
-    pub domain: &'a TrustDomain,
+    /// Who belongs to this mesh.
+    pub members: Members<'a>,
     /// The proxies that are believed about their clients.
     pub forward: &'a ForwardRules,
     /// The mesh's roots, for forwarded workload certificates; without them those are refused unless the rule of the
@@ -85,11 +85,11 @@ impl Peers {
         }
     }
 
-    /// The strict way: this certificate, with this principal, of a workload of this domain.
+    /// The strict way: this certificate, with this principal, of a workload of this mesh.
     pub(in crate::authn) fn workload(
         &self,
         peer: PeerEvidence<'_>,
-        domain: &TrustDomain,
+        members: Members<'_>,
         now: SystemTime,
     ) -> Result<Arc<Peer>, PeerRefused> {
         let PeerEvidence { principal, certificate } = peer;
@@ -100,11 +100,11 @@ impl Peers {
             return Err(PeerRefused::CertificateMissing);
         }
         if let Some(peer) = self.workloads.find(certificate.as_bytes()) {
-            peer.judge(principal, domain, now)?;
+            peer.judge(principal, members, now)?;
             return Ok(peer);
         }
         let peer = Arc::new(Peer::read(certificate)?);
-        peer.judge(principal, domain, now)?;
+        peer.judge(principal, members, now)?;
         self.workloads.put(certificate.as_bytes(), Arc::clone(&peer));
         Ok(peer)
     }
@@ -126,7 +126,7 @@ impl Peers {
         {
             return client(peer, &other, rules, now).map(Some);
         }
-        match self.workload(peer, rules.domain, now) {
+        match self.workload(peer, rules.members, now) {
             Ok(workload) => {
                 of_the_mesh(&workload, rules, now)?;
                 match rules.forward.of(workload.id()) {
@@ -199,7 +199,7 @@ fn judge(
     match &forwarded.owner {
         Owner::Neither(invalid) => Err(PeerRefused::CertificateInvalid(invalid.clone())),
         Owner::Client => Ok(client()?),
-        Owner::Workload(peer) => match peer.judge_in(rules.domain, now) {
+        Owner::Workload(peer) => match peer.judge_in(rules.members, now) {
             // A workload of another mesh may be a client here, if a provider's authority says so.
             Err(PeerRefused::ForeignTrustDomain(_)) if !rules.clients.is_empty() => Ok(client()?),
             Err(refused) => Err(refused),
@@ -213,7 +213,7 @@ fn judge(
                     }
                     (ForwardTrust::Roots, None) => return Err(PeerRefused::ForwardedUnverifiable),
                     (ForwardTrust::Roots, Some(roots)) => roots
-                        .prove(peer, &forwarded.chain, now)
+                        .prove(peer, &forwarded.chain, (rules.members, now))
                         .map_err(PeerRefused::ForwardedUntrusted)?,
                 }
                 Ok(Caller::Workload(Arc::clone(peer)))
@@ -229,7 +229,7 @@ fn of_the_mesh(workload: &Peer, rules: &WireRules<'_>, now: SystemTime) -> Resul
         return Ok(());
     }
     let roots = rules.roots.ok_or(PeerRefused::WorkloadUnverifiable)?;
-    roots.prove(workload, &[], now).map_err(PeerRefused::WorkloadUntrusted)
+    roots.prove(workload, &[], (rules.members, now)).map_err(PeerRefused::WorkloadUntrusted)
 }
 
 /// A client of a provider that holds the connection itself.

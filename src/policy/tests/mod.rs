@@ -46,7 +46,7 @@ pub(super) fn policies(text: &str) -> Vec<AccessPolicy> {
         .into_iter()
         .filter_map(|resource| match resource {
             Resource::AccessPolicy(policy) => Some(policy),
-            Resource::IdentityProvider(_) => None,
+            Resource::IdentityProvider(_) | Resource::MeshPolicy(_) => None,
         })
         .collect()
 }

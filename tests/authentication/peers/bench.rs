@@ -9,7 +9,7 @@ use hopgate::authn::{
     Absent, Caller, CertificateAuthority, ClientAuthorities, ForwardHeader, ForwardRules,
     ForwardTrust, PeerEvidence, ProxyRule, Verifier, WireEvidence, WireRules, WorkloadRoots,
 };
-use hopgate::identity::{SpiffeId, TrustBundle};
+use hopgate::identity::{Members, SpiffeId, TrustBundle};
 use hopgate::policy::{CertificateSubject, HeaderValue, Headers};
 use rustls::pki_types::CertificateDer;
 
@@ -97,7 +97,7 @@ impl Bench {
                 headers: Some(&lines),
             };
             let rules = WireRules {
-                domain: &domain(),
+                members: Members::of(&domain()),
                 forward: &forward,
                 roots: self.roots.as_ref(),
                 clients: &self.clients,

@@ -7,6 +7,7 @@ use hopgate::authn::{
     Absent, Caller, CertificateAuthority, CertificateRefused, ClientAuthorities, ForwardRules,
     InvalidCertificateAuthority, PeerEvidence, Verifier, WireEvidence, WireRules,
 };
+use hopgate::identity::Members;
 use hopgate::policy::CertificateSubject as From;
 use rcgen::{DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use rustls::pki_types::CertificateDer;
@@ -289,7 +290,9 @@ fn on_the_wire(
     let peer = PeerEvidence { principal, certificate: &certificate };
     let verifier = Verifier::new(1).unwrap();
     let forward = ForwardRules::nobody();
-    let rules = WireRules { domain: &domain(), forward: &forward, roots: None, clients };
+    let domain = domain();
+    let rules =
+        WireRules { members: Members::of(&domain), forward: &forward, roots: None, clients };
     let evidence = WireEvidence { peer, headers: None };
     let first = verifier.on_the_wire(&evidence, &rules, now());
     let second = verifier.on_the_wire(&evidence, &rules, now());

@@ -6,7 +6,7 @@ use hopgate::authn::{
     Absent, ClientAuthorities, ForwardHeader, ForwardRules, ForwardTrust, PeerEvidence, ProxyRule,
     Verifier, WireEvidence, WireRules, WorkloadRoots,
 };
-use hopgate::identity::{SpiffeId, TrustBundle, TrustDomain};
+use hopgate::identity::{Members, SpiffeId, TrustBundle, TrustDomain};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
@@ -57,7 +57,7 @@ fn nobody_else_does() {
         headers: Some(&lines),
     };
     let rules = WireRules {
-        domain: &domain(),
+        members: Members::of(&domain()),
         forward: &forward,
         roots: bench.roots.as_ref(),
         clients: &bench.clients,
@@ -297,7 +297,12 @@ fn headers_recorded_from_envoy() {
             headers: Some(&lines),
         };
         let clients = ClientAuthorities::none();
-        let rules = WireRules { domain: &corp, forward: &forward, roots: None, clients: &clients };
+        let rules = WireRules {
+            members: Members::of(&corp),
+            forward: &forward,
+            roots: None,
+            clients: &clients,
+        };
         let outcome =
             match Verifier::new(1).unwrap().on_the_wire(&evidence, &rules, at(1_795_000_000)) {
                 Ok(wire) => wire.unwrap().workload().unwrap().id().to_string(),
