@@ -7,6 +7,7 @@ use hopgate::authn::{
     Evidence, ForwardRules, HttpEvidence, Learned, PeerEvidence, PeerRules, Providers, Unproven,
     Verifier, authenticate,
 };
+use hopgate::identity::Members;
 use hopgate::policy::{Algorithm, ClaimTest, ClaimValue, KeyLife, Keys, Quirk};
 use serde_json::{Value, json};
 
@@ -112,7 +113,7 @@ impl Bench {
         };
         let evidence = Evidence { peer, http: Some(http), source: None };
         let (domain, forward) = (domain(), ForwardRules::nobody());
-        let rules = PeerRules { domain: &domain, forward: &forward, roots: None };
+        let rules = PeerRules { members: Members::of(&domain), forward: &forward, roots: None };
         // Nothing can be asked any more: what is unknown is refused.
         let mut learned = Learned::nothing();
         learned.end();

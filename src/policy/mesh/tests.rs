@@ -84,7 +84,7 @@ fn a_service_account_is_also_that_of_an_alias_and_of_no_other_domain() {
         labels: BTreeMap::new(),
     };
     let mesh = mesh("{ trustDomainAliases: [old.example] }").unwrap();
-    let set = PolicySet::compile_in(&mesh, &[policy.clone()], &[], &workload).unwrap();
+    let set = PolicySet::compile_in(&mesh, std::slice::from_ref(&policy), &[], &workload).unwrap();
     let without = PolicySet::compile(&[policy], &[], &workload).unwrap();
     let allows = |set: &PolicySet, id: &str| {
         let peer = SpiffeId::parse(id).unwrap();

@@ -16,7 +16,7 @@ use hopgate::authn::{
     KeyHandle, KeyRefresh, Learned, PeerEvidence, PeerRules, Providers, Resolver, Unauthenticated,
     Unproven, Verifier, authenticate,
 };
-use hopgate::identity::TrustDomain;
+use hopgate::identity::{Members, TrustDomain};
 use hopgate::policy::{self, IdentityProvider, Resource};
 use hopgate::runtime::{Clock, Drain};
 use serde_json::{Value, json};
@@ -256,7 +256,7 @@ impl Process {
         };
         let domain = TrustDomain::parse("test.mesh").unwrap();
         let forward = ForwardRules::nobody();
-        let rules = PeerRules { domain: &domain, forward: &forward, roots: None };
+        let rules = PeerRules { members: Members::of(&domain), forward: &forward, roots: None };
         let now = self.clock.now();
         let principals =
             authenticate(&self.verifier, &self.providers, &evidence, rules, learned, now)?;

@@ -96,8 +96,9 @@ impl Bench {
                 peer: PeerEvidence { principal: self.principal, certificate: &certificate },
                 headers: Some(&lines),
             };
+            let own = domain();
             let rules = WireRules {
-                members: Members::of(&domain()),
+                members: Members::of(&own),
                 forward: &forward,
                 roots: self.roots.as_ref(),
                 clients: &self.clients,

@@ -290,9 +290,8 @@ fn on_the_wire(
     let peer = PeerEvidence { principal, certificate: &certificate };
     let verifier = Verifier::new(1).unwrap();
     let forward = ForwardRules::nobody();
-    let domain = domain();
-    let rules =
-        WireRules { members: Members::of(&domain), forward: &forward, roots: None, clients };
+    let own = domain();
+    let rules = WireRules { members: Members::of(&own), forward: &forward, roots: None, clients };
     let evidence = WireEvidence { peer, headers: None };
     let first = verifier.on_the_wire(&evidence, &rules, now());
     let second = verifier.on_the_wire(&evidence, &rules, now());

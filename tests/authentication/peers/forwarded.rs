@@ -56,8 +56,9 @@ fn nobody_else_does() {
         peer: PeerEvidence { principal: "", certificate: "" },
         headers: Some(&lines),
     };
+    let own = domain();
     let rules = WireRules {
-        members: Members::of(&domain()),
+        members: Members::of(&own),
         forward: &forward,
         roots: bench.roots.as_ref(),
         clients: &bench.clients,
