@@ -7,10 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use super::callers::Callers;
+use super::carry::carried;
 use super::denial;
+use super::door::Question;
 use super::judge::judge;
 use super::record::Record;
-use super::request::{Envelope, Malformed, Request};
+use super::request::{Envelope, Request};
 use super::respond;
 use super::snapshot::Snapshot;
 use super::verdict::{Denial, Verdict};
@@ -20,7 +22,6 @@ use crate::authn::{
 use crate::identity::{Members, TrustDomain};
 use crate::policy::{HeaderValue, Headers as _, NoRecorder};
 use crate::proto::answer::Answer;
-use crate::proto::check::Check;
 use crate::runtime::Clock;
 use crate::telemetry::CheckSpan;
 
@@ -144,35 +145,34 @@ impl Gate {
     ///
     /// Total: a panic inside is a denial with its own code, like everything else that goes wrong.
     pub fn check(&self, message: &[u8], attempt: &Attempt<'_>, record: &mut Vec<u8>) -> Outcome {
+        self.ask(Question::Encoded(message), attempt, record)
+    }
+
+    /// Judges whatever is asked, whichever way it came, and appends one line to `record`. Total, like [`Gate::check`].
+    pub fn ask(
+        &self,
+        question: Question<'_>,
+        attempt: &Attempt<'_>,
+        record: &mut Vec<u8>,
+    ) -> Outcome {
         // Nothing that is shared is left half-changed by a panic: the snapshot is immutable, the caches hold whole
         // entries, and the record is cut back.
-        self.guard(record, |record| self.check_once(message, attempt, record))
+        self.guard(record, |record| self.check_once(question, attempt, record))
     }
 
     /// Judges it for the last time: nothing is asked any more, and what is still unknown is refused. Appends one line
     /// to `record`.
     pub fn conclude(
         &self,
-        message: &[u8],
+        question: Question<'_>,
         (began, mut learned): (Instant, Learned),
         record: &mut Vec<u8>,
     ) -> Checked {
         learned.end();
-        match self.check(message, &Attempt { began, learned: &learned }, record) {
+        match self.ask(question, &Attempt { began, learned: &learned }, record) {
             Outcome::Answered(checked) => checked,
             Outcome::Unknown(_) => Self::fault(UNANSWERED_RECORD, record),
         }
-    }
-
-    /// Refuses a call that held no CheckRequest, and appends one line to `record`.
-    pub fn refuse(&self, malformed: Malformed, record: &mut Vec<u8>) -> Checked {
-        self.guard(record, |record| {
-            let times = (self.clock.now(), Instant::now());
-            let snapshot = self.snapshot.load();
-            let denial = denial::unreadable(malformed);
-            let judged = Judged::refused(&snapshot, Envelope::default(), denial, times);
-            Self::finish(judged, record).1
-        })
     }
 
     fn guard<T: From<Checked>>(
@@ -195,18 +195,20 @@ impl Gate {
         Checked { answer, code: "internal_error", elapsed }
     }
 
-    fn check_once(&self, message: &[u8], attempt: &Attempt<'_>, record: &mut Vec<u8>) -> Outcome {
+    fn check_once(
+        &self,
+        question: Question<'_>,
+        attempt: &Attempt<'_>,
+        record: &mut Vec<u8>,
+    ) -> Outcome {
         let span = CheckSpan::begin();
         let times = (self.clock.now(), attempt.began);
         let snapshot = self.snapshot.load();
-        let (envelope, request) = match Check::decode(message) {
-            Ok(check) => Request::read(check),
-            Err(error) => (Envelope::default(), Err(Malformed::Wire(error))),
-        };
+        let (envelope, request, abilities) = question.read();
         let judged = match request {
             Ok(request) => {
                 match self.judge(&snapshot, (envelope, request), times, attempt.learned) {
-                    Ok(judged) => judged,
+                    Ok(judged) => carried(judged, abilities),
                     Err(needs) => return Outcome::Unknown(needs),
                 }
             }

@@ -100,7 +100,7 @@ impl policy::Headers for HeaderLines<'_> {
 }
 
 /// True for the same name, dash and underscore being one.
-fn is_spelling(line: &str, name: &str) -> bool {
+pub(super) fn is_spelling(line: &str, name: &str) -> bool {
     let folded = |byte: u8| if byte == b'_' { b'-' } else { byte };
     line.len() == name.len() && line.bytes().map(folded).eq(name.bytes().map(folded))
 }

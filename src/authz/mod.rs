@@ -6,9 +6,11 @@
 #![warn(clippy::as_conversions)]
 
 mod callers;
+mod carry;
 mod challenge;
 mod code;
 mod denial;
+mod door;
 mod gate;
 mod headers;
 mod judge;
@@ -24,6 +26,7 @@ mod verdict;
 
 pub use callers::Supposed;
 pub use code::{CODES, Code};
+pub use door::{Abilities, DoorFault, Question};
 pub use gate::{Attempt, Checked, Gate, Judged, Outcome};
 pub use headers::{ClientKind, HeaderLines};
 pub use path::{AmbiguousPath, Path};

@@ -1,5 +1,6 @@
 //! What the application sees of the identities, and what is taken away from the request first.
 
+use super::headers::is_spelling;
 use super::request::HttpRequest;
 use super::target;
 use crate::authn::CredentialNames;
@@ -103,6 +104,20 @@ impl Presentation {
             taken.removed.extend(TARGET_HEADERS);
         }
         taken
+    }
+
+    /// Whether the answer writes path and query anew.
+    pub(super) fn rewrites_target(&self, http: &HttpRequest<'_>) -> bool {
+        self.without_credentials(http).target.is_some()
+    }
+
+    /// The header, in whichever spelling, by which the request itself tells of an identity.
+    pub(super) fn identity_told_by<'h>(&self, http: &'h HttpRequest<'_>) -> Option<&'h str> {
+        let told = [self.user_header.as_str(), self.peer_header.as_str()];
+        let told = |line: &str| {
+            told.into_iter().chain(CERTIFICATE_HEADERS).any(|name| is_spelling(line, name))
+        };
+        http.headers.lines().iter().map(|(line, _)| *line).find(|line| told(line))
     }
 
     pub(super) fn removed(&self, user: bool, peer: bool) -> &[u8] {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::door::DoorFault;
 use super::headers::{ClientKind, HeaderLines, Interesting, plain_request_id, trace_id};
 use super::path::{AmbiguousPath, Path};
 use crate::authn::{Evidence, HttpEvidence, PeerEvidence};
@@ -113,6 +114,9 @@ pub enum Malformed {
     /// A pseudo header says something else than the field it was made from.
     #[error("a pseudo header contradicts its field")]
     PseudoHeader,
+    /// It came through an HTTP door, and not as that door's proxy asks.
+    #[error("{0}")]
+    Door(#[from] DoorFault),
 }
 
 impl Malformed {
@@ -131,6 +135,7 @@ impl Malformed {
             Self::Headers => "request_headers",
             Self::Override => "request_override",
             Self::PseudoHeader => "request_pseudo_header",
+            Self::Door(fault) => fault.code(),
         }
     }
 }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::LogArgs;
 use crate::config::{self, SidecarOverrides};
 use crate::runtime::{Address, Clock};
-use crate::sidecar::{Bound, Config, Resources};
+use crate::sidecar::{Bound, Config, DoorAddress, Resources};
 use crate::telemetry::Telemetry;
 
 /// Run beside a workload.
@@ -28,6 +28,9 @@ pub(crate) struct SidecarArgs {
     /// Where Envoy asks, instead of `extAuthz.listen`: IP:PORT or unix:/path
     #[arg(long, env = "HOPGATE_SIDECAR_LISTEN", value_name = "ADDRESS", value_delimiter = ',')]
     listen: Vec<Address>,
+    /// Where a door of the file listens instead: NAME=IP:PORT or NAME=unix:/path
+    #[arg(long, env = "HOPGATE_SIDECAR_DOORS", value_name = "DOOR", value_delimiter = ',')]
+    doors: Vec<DoorAddress>,
     /// Where the admin pages are, instead of `admin.listen`
     #[arg(long, env = "HOPGATE_SIDECAR_ADMIN", value_name = "ADDRESS")]
     admin: Option<Address>,
@@ -50,6 +53,7 @@ pub(crate) fn run(args: SidecarArgs, log: &LogArgs) -> anyhow::Result<ExitCode> 
     let overrides = SidecarOverrides {
         resources: args.resources,
         listen: args.listen,
+        doors: args.doors,
         admin: args.admin,
         decision_log: args.decision_log,
         otlp_endpoint: args.otlp_endpoint,
@@ -87,6 +91,7 @@ async fn serve(config: Config, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let addresses = bound.addresses();
     tracing::info!(
         ext_authz = addresses.ext_authz.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        doors = addresses.doors.iter().map(|(name, at)| format!("{name}={at}")).collect::<Vec<_>>().join(" "),
         sds = addresses.sds.as_ref().map(ToString::to_string),
         admin = %addresses.admin,
         "serving"

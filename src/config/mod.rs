@@ -47,6 +47,8 @@ pub struct SidecarOverrides {
     pub resources: Vec<PathBuf>,
     /// Replaces `extAuthz.listen`.
     pub listen: Vec<Address>,
+    /// Replaces `listen` of the doors that are named.
+    pub doors: Vec<sidecar::DoorAddress>,
     /// Replaces `admin.listen`.
     pub admin: Option<Address>,
     /// Replaces `decisionLog.path`.
@@ -64,14 +66,23 @@ pub struct SidecarOverrides {
 pub fn sidecar(path: &Path, overrides: SidecarOverrides) -> Result<sidecar::Config, ConfigError> {
     let mut config: sidecar::Config = read(path)?;
     config.resolve(directory(path));
-    let SidecarOverrides { resources, listen, admin, decision_log, otlp_endpoint, drain_timeout } =
-        overrides;
+    let SidecarOverrides {
+        resources,
+        listen,
+        doors,
+        admin,
+        decision_log,
+        otlp_endpoint,
+        drain_timeout,
+    } = overrides;
+    let wrong = |source| ConfigError::Sidecar { path: path.to_path_buf(), source };
     if !resources.is_empty() {
         config.resources = resources;
     }
     if !listen.is_empty() {
         config.ext_authz.listen = listen;
     }
+    config.relocate_doors(&doors).map_err(wrong)?;
     if let Some(admin) = admin {
         config.admin.listen = admin;
     }
@@ -84,9 +95,7 @@ pub fn sidecar(path: &Path, overrides: SidecarOverrides) -> Result<sidecar::Conf
     if let Some(timeout) = drain_timeout {
         config.drain_timeout = timeout;
     }
-    config
-        .validate()
-        .map_err(|source| ConfigError::Sidecar { path: path.to_path_buf(), source })?;
+    config.validate().map_err(wrong)?;
     Ok(config)
 }
 

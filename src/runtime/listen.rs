@@ -195,6 +195,19 @@ impl Drop for SocketFile {
     }
 }
 
+impl Connection {
+    /// The address of the other end; nothing at a unix socket.
+    ///
+    /// # Errors
+    /// When the system cannot say, which is so once the connection is gone.
+    pub fn peer_address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map(Some),
+            Self::Unix(_) => Ok(None),
+        }
+    }
+}
+
 impl Connected for Connection {
     type ConnectInfo = ();
 

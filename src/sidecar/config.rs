@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::callers::{BrakeConfig, Proxy};
+use super::doors::{self, DoorAddress, DoorConfig};
 use super::ext_authz::CheckLimits;
 use super::outbound::OutboundConfig;
 use crate::identity::{SpiffeId, TrustDomain};
@@ -23,8 +24,12 @@ pub struct Config {
     pub workload: Workload,
     /// Files and directories (their `*.yaml` and `*.yml`) with `IdentityProvider` and `AccessPolicy` resources.
     pub resources: Vec<PathBuf>,
-    /// Where Envoy asks.
+    /// Where Envoy asks by gRPC, and the bounds of every Check.
+    #[serde(default)]
     pub ext_authz: ExtAuthz,
+    /// Where proxies ask that do not do so by gRPC.
+    #[serde(default)]
+    pub doors: Vec<DoorConfig>,
     /// Where Envoy gets its certificate.
     #[serde(default, deserialize_with = "present")]
     pub sds: Option<Sds>,
@@ -78,9 +83,10 @@ pub struct Workload {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExtAuthz {
-    /// Unix sockets and TCP addresses.
+    /// Unix sockets and TCP addresses. Nobody asks by gRPC where there are none.
+    #[serde(default)]
     pub listen: Vec<Address>,
-    /// The largest CheckRequest, in bytes.
+    /// The largest CheckRequest, and the largest body at an HTTP door, in bytes.
     #[serde(default = "default_max_request_bytes")]
     pub max_request_bytes: usize,
     /// How long a Check may wait for what only the network can tell: a key that is not known yet, a token's introspection.
@@ -140,6 +146,16 @@ pub struct Identity {
     pub workload: policy::Workload,
 }
 
+impl Default for ExtAuthz {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            max_request_bytes: default_max_request_bytes(),
+            longest_wait: default_longest_wait(),
+        }
+    }
+}
+
 fn default_drain_timeout() -> Duration {
     Duration::from_secs(10)
 }
@@ -167,6 +183,7 @@ impl Config {
         };
         self.resources.iter_mut().for_each(resolve);
         self.ext_authz.listen.iter_mut().for_each(resolve_address);
+        self.doors.iter_mut().for_each(|door| door.resolve(base));
         if let Some(sds) = &mut self.sds {
             resolve_address(&mut sds.listen);
         }
@@ -189,6 +206,14 @@ impl Config {
         self.envoy = self.envoy.take().map(|envoy| envoy.relative_to(base));
     }
 
+    /// Has the doors that are named listen at these addresses instead of theirs.
+    ///
+    /// # Errors
+    /// When there is no such door.
+    pub fn relocate_doors(&mut self, addresses: &[DoorAddress]) -> Result<(), InvalidConfig> {
+        doors::relocate(&mut self.doors, addresses)
+    }
+
     /// Checks what a type cannot say.
     ///
     /// # Errors
@@ -197,10 +222,10 @@ impl Config {
         if self.resources.is_empty() {
             return Err(invalid("resources", "list at least one file or directory of resources"));
         }
-        if self.ext_authz.listen.is_empty() {
+        if self.ext_authz.listen.is_empty() && self.doors.is_empty() {
             return Err(invalid(
                 "extAuthz.listen",
-                "list at least one address, such as unix:run/authz.sock",
+                "list at least one address, such as unix:run/authz.sock, or open a door under `doors`",
             ));
         }
         if !self.admin.listen.is_local() {
@@ -238,6 +263,7 @@ impl Config {
                 "must be a unix socket (unix:/path): tokens travel there",
             ));
         }
+        doors::validate(&self.doors)?;
         self.forward_rules()?;
         self.identity()
     }
@@ -267,6 +293,7 @@ impl Config {
                 "maxRequestBytes": self.ext_authz.max_request_bytes,
                 "longestWait": humantime_serde::re::humantime::format_duration(self.ext_authz.longest_wait).to_string(),
             },
+            "doors": self.doors.iter().map(DoorConfig::to_json).collect::<Vec<_>>(),
             "sds": self.sds.as_ref().map(|sds| json!({ "listen": sds.listen })),
             "admin": { "listen": self.admin.listen },
             "stateDir": self.state_dir,

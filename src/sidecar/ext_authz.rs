@@ -15,8 +15,9 @@ use tokio::task::JoinSet;
 
 use super::grpc;
 use crate::authn::{Learned, Need, Resolver};
-use crate::authz::{Attempt, Checked, Gate, Malformed, Outcome};
+use crate::authz::{Attempt, Checked, Gate, Malformed, Outcome, Question};
 use crate::proto::answer::Answer;
+use crate::proto::check::Check;
 use crate::runtime::{Drain, Listener};
 use crate::telemetry::{DecisionLog, Metrics};
 
@@ -84,10 +85,24 @@ impl ExtAuthz {
         Self(Arc::new(Inner { gate, log, resolver, counts, limits }))
     }
 
+    /// Judges one question. Total: there is an answer to every one.
+    pub(super) async fn judge(
+        &self,
+        question: Question<'_>,
+        times: (Instant, tokio::time::Instant),
+    ) -> Answer {
+        let mut record = Vec::with_capacity(RECORD);
+        let attempt = Attempt { began: times.0, learned: &Learned::nothing() };
+        match self.0.gate.ask(question, &attempt, &mut record) {
+            Outcome::Answered(checked) => self.ended(checked, &record),
+            Outcome::Unknown(needs) => self.finish(question, needs, times).await,
+        }
+    }
+
     /// Asks what has to be asked, and judges again. What is learned may show what else has to be asked, but not for ever.
     async fn finish(
         &self,
-        message: &[u8],
+        question: Question<'_>,
         mut needs: Vec<Need>,
         (began, deadline): (Instant, tokio::time::Instant),
     ) -> Answer {
@@ -96,12 +111,12 @@ impl ExtAuthz {
         for _ in 0..MAX_ROUNDS {
             self.0.resolver.resolve(needs, &mut learned, deadline).await;
             let attempt = Attempt { began, learned: &learned };
-            match self.0.gate.check(message, &attempt, &mut record) {
+            match self.0.gate.ask(question, &attempt, &mut record) {
                 Outcome::Answered(checked) => return self.ended(checked, &record),
                 Outcome::Unknown(more) => needs = more,
             }
         }
-        let checked = self.0.gate.conclude(message, (began, learned), &mut record);
+        let checked = self.0.gate.conclude(question, (began, learned), &mut record);
         self.ended(checked, &record)
     }
 
@@ -126,20 +141,12 @@ impl Door for ExtAuthz {
         message: Result<&[u8], Malformed>,
         times: (Instant, tokio::time::Instant),
     ) -> Answer {
-        let mut record = Vec::with_capacity(RECORD);
-        let gate = &self.0.gate;
-        let message = match message {
-            Ok(message) => message,
-            Err(malformed) => {
-                let checked = gate.refuse(malformed, &mut record);
-                return self.ended(checked, &record);
-            }
+        let nothing = Check::default();
+        let question = match message {
+            Ok(message) => Question::Encoded(message),
+            Err(malformed) => Question::Unreadable(malformed, &nothing),
         };
-        let attempt = Attempt { began: times.0, learned: &Learned::nothing() };
-        match gate.check(message, &attempt, &mut record) {
-            Outcome::Answered(checked) => self.ended(checked, &record),
-            Outcome::Unknown(needs) => self.finish(message, needs, times).await,
-        }
+        self.judge(question, times).await
     }
 }
 

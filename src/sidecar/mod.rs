@@ -4,6 +4,7 @@ mod authn_metrics;
 mod callers;
 mod certificates;
 mod config;
+mod doors;
 mod dump;
 mod ext_authz;
 mod grpc;
@@ -29,6 +30,7 @@ pub use config::{
     Admin, Config, DecisionLogConfig, ExtAuthz as ExtAuthzConfig, Identity, InvalidConfig, Sds,
     Tracing, Workload,
 };
+pub use doors::{DoorAddress, DoorConfig, DoorProxy, InvalidDoorAddress};
 pub use ext_authz::{CheckLimits, ExtAuthz};
 pub use outbound::OutboundConfig;
 pub use referenced::{Unreadable, referenced_files};
@@ -39,6 +41,7 @@ use crate::certs;
 use crate::runtime::{Address, BindError, Clock, Ready, ReadyFlag, TaskEnded, Tasks, WatchError};
 use crate::telemetry::{DecisionLog, LogTarget, Metrics};
 use certificates::{Certificates, serve_sds};
+use doors::HttpDoor;
 use dump::dump;
 use ext_authz::Door as _;
 use judging::Judging;
@@ -58,6 +61,8 @@ pub struct Bound {
 pub struct Addresses {
     /// External authorization.
     pub ext_authz: Vec<Address>,
+    /// The doors of other proxies, each with its name.
+    pub doors: Vec<(String, Address)>,
     /// Secret discovery.
     pub sds: Option<Address>,
     /// Tokens of the application's own calls.
@@ -137,6 +142,7 @@ impl Bound {
             judging.resolver.clone(),
             (&metrics, config.check_limits()),
         );
+        let doors = open_doors(&config, &service, &mut tasks).await?;
         for address in &config.ext_authz.listen {
             let listener = address.bind().await?;
             addresses.push(listener.address().map_err(StartError::Address)?);
@@ -155,6 +161,7 @@ impl Bound {
         let admin = config.admin.listen.bind().await?;
         let addresses = Addresses {
             ext_authz: addresses,
+            doors,
             sds,
             outbound: tokens.as_ref().map(|(address, _)| address.clone()),
             admin: admin.address().map_err(StartError::Address)?,
@@ -197,6 +204,25 @@ impl Bound {
         };
         self.tasks.run(shutdown, self.drain_timeout).await
     }
+}
+
+/// The doors of proxies that do not ask by gRPC.
+async fn open_doors(
+    config: &Config,
+    service: &ExtAuthz,
+    tasks: &mut Tasks,
+) -> Result<Vec<(String, Address)>, StartError> {
+    let mut addresses = Vec::new();
+    for config in &config.doors {
+        let door = HttpDoor::new(config.clone(), service.clone());
+        for address in &config.listen {
+            let listener = address.bind().await?;
+            let address = listener.address().map_err(StartError::Address)?;
+            addresses.push((config.name.clone(), address));
+            tasks.spawn("door", door.clone().serve(listener, tasks.drain()));
+        }
+    }
+    Ok(addresses)
 }
 
 /// The door that gives outgoing calls their tokens.

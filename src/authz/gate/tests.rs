@@ -95,7 +95,8 @@ fn what_is_not_judged_to_its_end_is_a_denial() {
     let attempt = Attempt { began, learned: &Learned::nothing() };
     assert!(matches!(gate.check(&message, &attempt, &mut record), Outcome::Unknown(_)));
     assert!(record.is_empty());
-    let checked = gate.conclude(&message, (began, Learned::nothing()), &mut record);
+    let checked =
+        gate.conclude(Question::Encoded(&message), (began, Learned::nothing()), &mut record);
     let (status, line) = told(&checked, &record);
     assert_eq!((status, line["code"].as_str()), (503, Some("keys_unavailable")));
 }
