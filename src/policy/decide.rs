@@ -49,6 +49,18 @@ pub enum UndecidableReason {
     /// It asks for a header that is not UTF-8.
     #[error("the condition asks for the header {0:?}, which is no text")]
     HeaderNotText(String),
+    /// It asks for the body, and there is none or the proxy did not hand it on.
+    #[error("the condition asks for the body, and none was handed on")]
+    NoBody,
+    /// It asks for the body, of which only the beginning was handed on.
+    #[error("the condition asks for the body, of which only the beginning was handed on")]
+    BodyTruncated,
+    /// It asks for the body, which cannot be read.
+    #[error("the condition asks for the body, which cannot be read: {0}")]
+    BodyUnreadable(&'static str),
+    /// Evaluating it over these facts takes too many steps.
+    #[error("the condition takes too many steps over what was sent")]
+    TooCostly,
     /// It is neither true nor false.
     #[error("the condition is neither true nor false")]
     NotBoolean,

@@ -2,13 +2,10 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use cel::common::types::CelMap;
 use serde_json::{Map, Value};
 
-use super::condition::claims_for_cel;
 use crate::identity::SpiffeId;
 
 /// Everything a decision may depend on. What is absent was not proven: it matches nothing that asks for it.
@@ -57,8 +54,6 @@ pub enum Forwarded {
 #[derive(Debug)]
 pub struct UserFacts {
     parts: UserParts,
-    /// Converted at the first condition that asks, then kept as long as the verified token is.
-    cel: OnceLock<UserForCel>,
 }
 
 /// What verification found of a user. Only what was proven may be put in.
@@ -100,16 +95,6 @@ pub enum Confirmation {
     Dpop,
     /// RFC 8705, section 3.
     Certificate,
-}
-
-/// The parts of a user as the CEL interpreter wants them.
-#[derive(Debug)]
-pub(super) struct UserForCel {
-    pub(super) claims: CelMap<'static>,
-    pub(super) roles: cel::common::types::CelList<'static>,
-    pub(super) scopes: cel::common::types::CelList<'static>,
-    /// Nothing where they are not known.
-    pub(super) groups: Option<cel::common::types::CelList<'static>>,
 }
 
 /// One HTTP request, normalised by the caller.
@@ -266,7 +251,7 @@ impl UserFacts {
     /// The facts of a verified user.
     #[must_use]
     pub fn new(parts: UserParts) -> Self {
-        Self { parts, cel: OnceLock::new() }
+        Self { parts }
     }
 
     /// The name of the identity provider.
@@ -321,9 +306,5 @@ impl UserFacts {
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
         &self.parts.claims
-    }
-
-    pub(super) fn for_cel(&self) -> &UserForCel {
-        self.cel.get_or_init(|| claims_for_cel(self))
     }
 }

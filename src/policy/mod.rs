@@ -39,7 +39,7 @@ mod tests;
 pub use access::{
     AccessPolicy, AccessPolicySpec, ClaimValue, Effect, PeerPattern, RequestPattern, Rule, Users,
 };
-pub use condition::{Condition, InvalidCondition};
+pub use condition::{Condition, ConditionNames, ImpliedRoles, InvalidCondition};
 pub use decide::{Decision, Fate, Mismatch, NoRecorder, Recorder, UndecidableReason};
 pub use facts::{
     Body, BodyFacts, Confirmation, Connection, EngineAnswer, Engines, Facts, Forwarded, Groups,

@@ -1,12 +1,14 @@
-//! What a condition may name, checked at load: a typing mistake must not wait for the request that meets it.
+//! What a condition may name and of what types its parts are, checked at load: a mistake must not wait for the request
+//! that meets it.
 
-use cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators,
-};
-use cel::{Context, Program, Value};
+use cel::Program;
+use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr};
 
-use super::error::InvalidCondition;
-use super::pattern::is_small;
+use super::error::{InvalidCondition, Mistake};
+use super::operand::{is_headers, literal_text, root};
+use super::place::{Place, Source};
+use super::table::{GROUPS, Kind, Name, Root};
+use super::types::Type;
 use crate::policy::access::RequestPattern;
 use crate::policy::problem::{did_you_mean, quoted};
 
@@ -14,77 +16,52 @@ use crate::policy::problem::{did_you_mean, quoted};
 pub(super) const MAX_DEPTH: usize = 48;
 pub(super) const MAX_BRACKETS: usize = 24;
 
-const ROOTS: [&str; 6] = ["peer", "user", "client", "request", "path", "now"];
-const PEER: [&str; 4] = ["id", "trustDomain", "namespace", "serviceAccount"];
-const USER: [&str; 9] =
-    ["sub", "provider", "roles", "scopes", "groups", "tenant", "email", "boundBy", "claims"];
-const REQUEST: [&str; 5] = ["method", "host", "path", "query", "headers"];
-
-/// Functions that are written `f(x)`.
-const FUNCTIONS: [&str; 6] = ["size", "int", "uint", "double", "string", "dyn"];
-/// Functions that are written `x.f(..)`, and how many arguments they take.
-const METHODS: [(&str, usize); 5] =
-    [("size", 0), ("contains", 1), ("startsWith", 1), ("endsWith", 1), ("matches", 1)];
-const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"];
-const OPERATORS: [&str; 18] = [
-    operators::CONDITIONAL,
-    operators::LOGICAL_AND,
-    operators::LOGICAL_OR,
-    operators::LOGICAL_NOT,
-    operators::SUBSTRACT,
-    operators::ADD,
-    operators::MULTIPLY,
-    operators::DIVIDE,
-    operators::MODULO,
-    operators::EQUALS,
-    operators::NOT_EQUALS,
-    operators::GREATER_EQUALS,
-    operators::LESS_EQUALS,
-    operators::GREATER,
-    operators::LESS,
-    operators::NEGATE,
-    operators::INDEX,
-    operators::IN,
-];
-/// Operators whose result is a number, a text or a list.
-const ARITHMETIC: [&str; 6] = [
-    operators::SUBSTRACT,
-    operators::ADD,
-    operators::MULTIPLY,
-    operators::DIVIDE,
-    operators::MODULO,
-    operators::NEGATE,
-];
+/// The type of an expression, or what is wrong with it.
+pub(super) type Inferred = Result<Type, InvalidCondition>;
 
 /// What a condition asks of the request beyond fixed fields.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Uses {
     headers: Vec<String>,
-    variables: Vec<String>,
+    variables: Vec<(String, Option<Place>)>,
+    body: bool,
 }
 
 impl Uses {
-    pub(super) fn check(program: &Program) -> Result<Self, InvalidCondition> {
-        let mut walk = Walk { uses: Self::default(), scope: Vec::new(), in_loop: false };
+    pub(super) fn check(text: &str, program: &Program) -> Result<Self, InvalidCondition> {
+        let source = Source::new(text, program.source_info());
+        let mut check =
+            Check { uses: Self::default(), scope: Vec::new(), in_loop: false, depth: 0, source };
         let expression = program.expression();
-        if !may_be_boolean(&expression.expr) {
-            return Err(InvalidCondition::NotBoolean);
+        let found = check.infer(expression)?;
+        if !found.may_be(&Type::Bool) {
+            let what = check.what(expression, &found);
+            return Err(check.wrong(expression, Mistake::NotBoolean(what)));
         }
-        walk.expression(expression, 0)?;
-        Ok(walk.uses)
+        Ok(check.uses)
     }
 
     pub(super) fn headers(&self) -> &[String] {
         &self.headers
     }
 
-    pub(super) fn variables(&self) -> &[String] {
-        &self.variables
+    pub(super) fn body(&self) -> bool {
+        self.body
+    }
+
+    /// Refuses a variable that some path of the rule does not capture.
+    pub(super) fn check_variables(
+        &self,
+        requests: &[RequestPattern],
+    ) -> Result<(), InvalidCondition> {
+        self.variables.iter().try_for_each(|(name, place)| {
+            check_variable(name, requests).map_err(|mistake| mistake.at(*place))
+        })
     }
 }
 
 /// Counts brackets before the parser recurses over them.
-pub(super) fn check_nesting(text: &str) -> Result<(), InvalidCondition> {
+pub(super) fn check_nesting(text: &str) -> Result<(), Mistake> {
     let mut depth = 0_usize;
     for c in text.chars() {
         match c {
@@ -93,17 +70,13 @@ pub(super) fn check_nesting(text: &str) -> Result<(), InvalidCondition> {
             _ => {}
         }
         if depth > MAX_BRACKETS {
-            return Err(InvalidCondition::TooDeep);
+            return Err(Mistake::TooDeep);
         }
     }
     Ok(())
 }
 
-/// Refuses a variable that some path of the rule does not capture.
-pub(super) fn check_variable(
-    name: &str,
-    requests: &[RequestPattern],
-) -> Result<(), InvalidCondition> {
+fn check_variable(name: &str, requests: &[RequestPattern]) -> Result<(), Mistake> {
     // A request pattern without paths captures nothing, so it shares no variable with the others.
     let captured_by_all = |variable: &str| {
         requests.iter().all(|request| {
@@ -120,264 +93,253 @@ pub(super) fn check_variable(
     let known: Vec<&str> = first
         .map(|path| path.variables().filter(|variable| captured_by_all(variable)).collect())
         .unwrap_or_default();
-    Err(InvalidCondition::UnknownVariable {
+    Err(Mistake::UnknownVariable {
         name: name.to_owned(),
         known: if known.is_empty() { "none".to_owned() } else { quoted(known.iter().copied()) },
         hint: did_you_mean(name, known.iter().copied()),
     })
 }
 
-fn may_be_boolean(expression: &Expr) -> bool {
-    match expression {
-        Expr::Literal(LiteralValue::Boolean(_)) | Expr::Comprehension(_) => true,
-        Expr::Unspecified
-        | Expr::Literal(_)
-        | Expr::Ident(_)
-        | Expr::List(_)
-        | Expr::Map(_)
-        | Expr::Struct(_) => false,
-        Expr::Select(select) => select.test || root_of(select).is_none(),
-        Expr::Call(call) => {
-            let name = call.func_name.as_str();
-            !ARITHMETIC.contains(&name) && !FUNCTIONS.contains(&name)
-        }
-    }
-}
-
-/// The root, where the expression is `root.field`.
-fn root_of(select: &SelectExpr) -> Option<&str> {
-    match &select.operand.expr {
-        Expr::Ident(name) => Some(name),
-        _ => None,
-    }
-}
-
-struct Walk<'a> {
+/// Walks over a condition. The rules for operators and functions stand in `operation`.
+pub(super) struct Check<'a> {
     uses: Uses,
-    scope: Vec<&'a str>,
-    in_loop: bool,
+    scope: Vec<(&'a str, Type)>,
+    pub(super) in_loop: bool,
+    depth: usize,
+    source: Source<'a>,
 }
 
-impl<'a> Walk<'a> {
-    fn expression(&mut self, at: &'a IdedExpr, depth: usize) -> Result<(), InvalidCondition> {
-        if depth > MAX_DEPTH {
-            return Err(InvalidCondition::TooDeep);
+impl<'a> Check<'a> {
+    pub(super) fn infer(&mut self, at: &'a IdedExpr) -> Inferred {
+        if self.depth > MAX_DEPTH {
+            return Err(Mistake::TooDeep.into());
         }
-        let depth = depth + 1;
+        self.depth += 1;
+        let found = self.parts(at);
+        self.depth -= 1;
+        found
+    }
+
+    fn parts(&mut self, at: &'a IdedExpr) -> Inferred {
         match &at.expr {
-            Expr::Unspecified => Err(InvalidCondition::Unreadable),
-            Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) => self.name(name),
-            Expr::Select(select) => self.select(select, depth),
-            Expr::Call(call) => self.call(call, depth),
-            Expr::Comprehension(inner) => self.comprehension(inner, depth),
+            Expr::Unspecified => Err(Mistake::Unreadable.into()),
+            Expr::Literal(literal) => Ok(literal_type(literal)),
+            Expr::Ident(name) => self.name(at, name),
+            Expr::Select(select) => self.select(at, select),
+            Expr::Call(call) => self.call(at, call),
+            Expr::Comprehension(inner) => self.comprehension(at, inner),
             Expr::List(list) => {
-                list.elements.iter().try_for_each(|item| self.expression(item, depth))
-            }
-            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => {
-                    self.expression(&entry.key, depth)?;
-                    self.expression(&entry.value, depth)
+                let mut of = Type::Nothing;
+                for item in &list.elements {
+                    of = of.join(self.infer(item)?);
                 }
-                EntryExpr::StructField(_) => Err(InvalidCondition::Message),
-            }),
-            Expr::Struct(_) => Err(InvalidCondition::Message),
-        }
-    }
-
-    fn is_local(&self, name: &str) -> bool {
-        name.starts_with('@') || self.scope.contains(&name)
-    }
-
-    fn name(&self, name: &str) -> Result<(), InvalidCondition> {
-        match name {
-            name if self.is_local(name) => Ok(()),
-            "now" => Ok(()),
-            "peer" => Err(InvalidCondition::Whole("peer", "peer.id")),
-            "user" => Err(InvalidCondition::Whole("user", "user.sub")),
-            "client" => Err(InvalidCondition::Whole("client", "client.sub")),
-            "request" => Err(InvalidCondition::Whole("request", "request.method")),
-            "path" => Err(InvalidCondition::Whole("path", "path.id")),
-            other => Err(InvalidCondition::unknown(other.to_owned(), other, &ROOTS)),
-        }
-    }
-
-    fn select(&mut self, select: &'a SelectExpr, depth: usize) -> Result<(), InvalidCondition> {
-        if self.is_headers(&select.operand) {
-            return self.header(&select.field);
-        }
-        match root_of(select) {
-            Some(root) if !self.is_local(root) && ROOTS.contains(&root) => {
-                self.field(root, &select.field, select.test)
+                Ok(Type::list(of))
             }
-            _ => self.expression(&select.operand, depth),
-        }
-    }
-
-    fn field(&mut self, root: &str, field: &str, test: bool) -> Result<(), InvalidCondition> {
-        let known: &[&str] = match root {
-            "peer" => &PEER,
-            "user" | "client" => &USER,
-            "request" => &REQUEST,
-            "path" => {
-                if !self.uses.variables.iter().any(|known| known == field) {
-                    self.uses.variables.push(field.to_owned());
+            Expr::Map(map) => {
+                let mut of = Type::Nothing;
+                for entry in &map.entries {
+                    let EntryExpr::MapEntry(entry) = &entry.expr else {
+                        return Err(self.wrong(at, Mistake::Message));
+                    };
+                    let key = self.infer(&entry.key)?;
+                    if !key.may_be(&Type::Text) {
+                        let text = format!(
+                            "has {} for a key; the keys of a map are strings",
+                            self.what(&entry.key, &key)
+                        );
+                        return Err(self.wrong(&entry.key, Mistake::Type(text)));
+                    }
+                    of = of.join(self.infer(&entry.value)?);
                 }
-                return if test { always_there(root, field) } else { Ok(()) };
+                Ok(Type::map(of))
             }
-            _ => &[],
+            Expr::Struct(_) => Err(self.wrong(at, Mistake::Message)),
+        }
+    }
+
+    /// A mistake at the place of an expression.
+    pub(super) fn wrong(&self, at: &IdedExpr, mistake: Mistake) -> InvalidCondition {
+        mistake.at(self.source.place(at))
+    }
+
+    pub(super) fn shown(&self, at: &IdedExpr) -> String {
+        self.source.shown(at)
+    }
+
+    /// An expression for a message: how it is written and of what type it is.
+    pub(super) fn what(&self, at: &IdedExpr, found: &Type) -> String {
+        let shown = self.source.shown(at);
+        if *found == Type::Null { shown } else { format!("{shown} ({found})") }
+    }
+
+    fn name(&mut self, at: &IdedExpr, name: &str) -> Inferred {
+        if let Some((_, found)) = self.scope.iter().rev().find(|(local, _)| *local == name) {
+            return Ok(found.clone());
+        }
+        let Some(root) = Root::parse(name) else {
+            let known: Vec<&str> = GROUPS.iter().map(|group| group.name).collect();
+            return Err(self.wrong(at, Mistake::unknown(name.to_owned(), name, &known)));
         };
-        if !known.contains(&field) {
-            return Err(InvalidCondition::unknown(format!("{root}.{field}"), field, known));
-        }
-        match (root, field) {
-            ("request", "headers") => Err(InvalidCondition::HeaderName),
-            ("peer", "namespace" | "serviceAccount")
-            | ("user" | "client", "groups" | "tenant" | "email" | "boundBy") => Ok(()),
-            _ if test => always_there(root, field),
-            _ => Ok(()),
+        match (Name::of(root, ""), root.group()) {
+            (Some(name), _) => Ok(Type::of(name.kind())),
+            (None, Some(group)) => Err(self.wrong(at, Mistake::Whole(group.name, group.example))),
+            (None, None) => Err(Mistake::Unreadable.into()),
         }
     }
 
-    fn is_headers(&self, at: &IdedExpr) -> bool {
-        match &at.expr {
-            Expr::Select(select) => {
-                select.field == "headers"
-                    && root_of(select) == Some("request")
-                    && !self.is_local("request")
+    fn select(&mut self, at: &'a IdedExpr, select: &'a SelectExpr) -> Inferred {
+        let SelectExpr { operand, field, test } = select;
+        let answer = |found: Type| if *test { Type::Bool } else { found };
+        if is_headers(operand) {
+            return self.header(at, Some(field)).map(answer);
+        }
+        if let Some(root) = root(operand) {
+            return self.field(at, root, select).map(answer);
+        }
+        match self.infer(operand)? {
+            Type::Map(of) => Ok(answer(*of)),
+            open @ (Type::Any | Type::Nothing) => Ok(answer(open)),
+            other => {
+                let text = format!(
+                    "asks for the field `{field}` of {}; only maps have fields",
+                    self.what(operand, &other)
+                );
+                Err(self.wrong(at, Mistake::Type(text)))
             }
-            _ => false,
         }
     }
 
-    fn header(&mut self, name: &str) -> Result<(), InvalidCondition> {
-        // They hold what was sent, undecoded and with the query: a comparison would be dodged by another spelling.
+    fn field(&mut self, at: &IdedExpr, root: Root, select: &SelectExpr) -> Inferred {
+        let SelectExpr { operand: _, field, test } = select;
+        let always_there = || Mistake::AlwaysThere(format!("{}.{field}", root.as_str()));
+        if root == Root::Path {
+            if !self.uses.variables.iter().any(|(known, _)| known == field) {
+                self.uses.variables.push((field.clone(), self.source.place(at)));
+            }
+            return if *test { Err(self.wrong(at, always_there())) } else { Ok(Type::Text) };
+        }
+        let Some(name) = Name::of(root, field) else {
+            let written = format!("{}.{field}", root.as_str());
+            return Err(self.wrong(at, Mistake::unknown(written, field, &root.fields())));
+        };
+        match name.kind() {
+            Kind::Headers => return Err(self.wrong(at, Mistake::HeaderName)),
+            Kind::Body => self.uses.body = true,
+            Kind::Text | Kind::Integer | Kind::Texts | Kind::Claims | Kind::Address => {}
+        }
+        if *test && !name.may_be_absent() {
+            return Err(self.wrong(at, always_there()));
+        }
+        Ok(Type::of(name.kind()))
+    }
+
+    /// One header, by its name where that is a literal.
+    pub(super) fn header(&mut self, at: &IdedExpr, name: Option<&str>) -> Inferred {
+        let Some(name) = name else { return Err(self.wrong(at, Mistake::HeaderName)) };
         if name.starts_with(':') {
-            return Err(InvalidCondition::PseudoHeader(name.to_owned()));
+            return Err(self.wrong(at, Mistake::PseudoHeader(name.to_owned())));
         }
         let shaped = !name.is_empty()
             && name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.'));
         if !shaped {
-            return Err(InvalidCondition::HeaderName);
+            return Err(self.wrong(at, Mistake::HeaderName));
         }
         if !self.uses.headers.iter().any(|known| known == name) {
             self.uses.headers.push(name.to_owned());
         }
-        Ok(())
+        Ok(Type::Text)
     }
 
-    fn call(&mut self, call: &'a CallExpr, depth: usize) -> Result<(), InvalidCondition> {
-        let name = call.func_name.as_str();
-        match (&call.target, call.args.as_slice()) {
-            (None, [of, key]) if name == operators::INDEX => return self.index(of, key, depth),
-            (None, [key, of]) if name == operators::IN && self.is_headers(of) => {
-                return self.header(literal(key).ok_or(InvalidCondition::HeaderName)?);
-            }
-            (Some(_), [pattern]) if name == "matches" => check_pattern(pattern)?,
-            _ => {}
-        }
-        self.function(call)?;
-        if let Some(target) = &call.target {
-            self.expression(target, depth)?;
-        }
-        call.args.iter().try_for_each(|argument| self.expression(argument, depth))
-    }
-
-    fn index(
+    pub(super) fn index(
         &mut self,
+        at: &'a IdedExpr,
         of: &'a IdedExpr,
         key: &'a IdedExpr,
-        depth: usize,
-    ) -> Result<(), InvalidCondition> {
-        if self.is_headers(of) {
-            return self.header(literal(key).ok_or(InvalidCondition::HeaderName)?);
+    ) -> Inferred {
+        if is_headers(of) {
+            return self.header(at, literal_text(key));
         }
-        self.expression(of, depth)?;
-        self.expression(key, depth)
-    }
-
-    fn function(&self, call: &CallExpr) -> Result<(), InvalidCondition> {
-        let name = call.func_name.as_str();
-        let exists = match &call.target {
-            Some(_) => METHODS.contains(&(name, call.args.len())),
-            None if FUNCTIONS.contains(&name) => call.args.len() == 1,
-            None => {
-                OPERATORS.contains(&name) || (self.in_loop && name == operators::NOT_STRICTLY_FALSE)
+        let (held, by) = (self.infer(of)?, self.infer(key)?);
+        let (found, wanted) = match &held {
+            Type::List(member) => (member.as_ref().clone(), [Type::Int, Type::UInt].as_slice()),
+            Type::Map(member) => (member.as_ref().clone(), [Type::Text].as_slice()),
+            Type::Any | Type::Nothing => {
+                (Type::Any, [Type::Text, Type::Int, Type::UInt].as_slice())
+            }
+            other => {
+                let text = format!(
+                    "takes a member of {}; only lists and maps have members",
+                    self.what(of, other)
+                );
+                return Err(self.wrong(at, Mistake::Type(text)));
             }
         };
-        if exists {
-            return Ok(());
+        if wanted.iter().any(|wanted| by.may_be(wanted)) {
+            return Ok(found);
         }
-        let known: Vec<&str> =
-            FUNCTIONS.into_iter().chain(METHODS.map(|(name, _)| name)).chain(MACROS).collect();
-        Err(InvalidCondition::UnknownFunction {
-            name: name.to_owned(),
-            known: format!(
-                "{}; on a value {}; and {}",
-                quoted(FUNCTIONS),
-                quoted(METHODS.map(|(name, _)| name)),
-                quoted(MACROS)
-            ),
-            hint: did_you_mean(name, known).filter(|hint| !hint.contains(&format!("`{name}`"))),
-        })
+        let wanted = match &held {
+            Type::List(_) => "the place of a member, an int",
+            _ => "the name of a member, a string",
+        };
+        let text = format!(
+            "takes a member of {} by {}, where {wanted}, is expected",
+            self.what(of, &held),
+            self.what(key, &by)
+        );
+        Err(self.wrong(key, Mistake::Type(text)))
     }
 
-    fn comprehension(
-        &mut self,
-        inner: &'a ComprehensionExpr,
-        depth: usize,
-    ) -> Result<(), InvalidCondition> {
+    fn comprehension(&mut self, at: &'a IdedExpr, inner: &'a ComprehensionExpr) -> Inferred {
         if self.in_loop {
-            return Err(InvalidCondition::NestedLoop);
+            return Err(self.wrong(at, Mistake::NestedLoop));
         }
         // Over the result of another loop: each of them can double what the one before it made.
         self.in_loop = true;
-        self.expression(&inner.iter_range, depth)?;
+        let member = match self.infer(&inner.iter_range)? {
+            Type::List(of) => *of,
+            Type::Map(_) => Type::Text,
+            open @ (Type::Any | Type::Nothing) => open,
+            other => {
+                let text = format!(
+                    "loops over {}; only lists and maps have members",
+                    self.what(&inner.iter_range, &other)
+                );
+                return Err(self.wrong(&inner.iter_range, Mistake::Type(text)));
+            }
+        };
         let before = self.scope.len();
-        self.scope.push(&inner.accu_var);
-        self.scope.push(&inner.iter_var);
-        self.scope.extend(inner.iter_var2.as_deref());
-        if let Some(name) = self.scope.iter().find(|name| ROOTS.contains(name)) {
-            return Err(InvalidCondition::Hidden((*name).to_owned()));
+        let made = self.infer(&inner.accu_init)?;
+        self.scope.push((&inner.accu_var, made.clone()));
+        self.scope.push((&inner.iter_var, member));
+        self.scope.extend(inner.iter_var2.as_deref().map(|name| (name, Type::Any)));
+        if let Some((name, _)) = self.scope.iter().find(|(name, _)| Root::parse(name).is_some()) {
+            return Err(self.wrong(at, Mistake::Hidden((*name).to_owned())));
         }
-        for part in [&inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result] {
-            self.expression(part, depth)?;
+        self.infer(&inner.loop_cond)?;
+        let step = self.infer(&inner.loop_step)?;
+        if let Some((_, accumulated)) = self.scope.get_mut(before) {
+            *accumulated = made.join(step);
         }
+        let found = self.infer(&inner.result)?;
         self.in_loop = false;
         self.scope.truncate(before);
-        Ok(())
+        Ok(found)
     }
 }
 
-fn always_there(root: &str, field: &str) -> Result<(), InvalidCondition> {
-    Err(InvalidCondition::AlwaysThere(format!("{root}.{field}")))
+/// True for the operators by which the parser writes a loop.
+pub(super) fn is_of_loop(arguments: &[IdedExpr]) -> bool {
+    arguments.iter().any(|at| matches!(&at.expr, Expr::Ident(name) if name.starts_with('@')))
 }
 
-fn literal(at: &IdedExpr) -> Option<&str> {
-    match &at.expr {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        _ => None,
-    }
-}
-
-/// A pattern is tried once, so that a mistake in it shows at load.
-fn check_pattern(pattern: &IdedExpr) -> Result<(), InvalidCondition> {
-    let text = literal(pattern).ok_or(InvalidCondition::Pattern)?;
-    if !is_small(text) {
-        return Err(InvalidCondition::LargePattern);
-    }
-    let empty = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::String(String::new().into())) };
-    let call = IdedExpr {
-        id: 0,
-        expr: Expr::Call(CallExpr {
-            func_name: "matches".to_owned(),
-            target: Some(Box::new(empty)),
-            args: vec![pattern.clone()],
-        }),
-    };
-    let context = Context::with_env(std::sync::Arc::new(super::environment()));
-    match Value::resolve(&call, &context) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(InvalidCondition::Pattern),
+fn literal_type(literal: &LiteralValue) -> Type {
+    match literal {
+        LiteralValue::Boolean(_) => Type::Bool,
+        LiteralValue::Bytes(_) => Type::Bytes,
+        LiteralValue::Double(_) => Type::Double,
+        LiteralValue::Int(_) => Type::Int,
+        LiteralValue::Null => Type::Null,
+        LiteralValue::String(_) => Type::Text,
+        LiteralValue::UInt(_) => Type::UInt,
     }
 }

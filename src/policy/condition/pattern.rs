@@ -1,7 +1,11 @@
 //! The size of a regular expression, judged before it is built.
 //!
-//! The engine matches in linear time whatever the pattern, but it builds the pattern anew at each evaluation, and
-//! counted repetition makes a short text a large machine: `(a{50}){50}` is 2500 steps. This counts the steps.
+//! The engine matches in time linear in text and pattern, but counted repetition makes a short pattern a large
+//! machine: `(a{50}){50}` is 2500 steps. This counts the steps.
+
+use regex::Regex;
+
+use super::error::Mistake;
 
 /// The longest pattern, in bytes, and the most steps.
 const MAX_BYTES: usize = 256;
@@ -12,8 +16,30 @@ const ESCAPE_STEPS: usize = 10;
 /// Any character, in all lengths that UTF-8 has.
 const ANY_STEPS: usize = 4;
 
-/// True when building the pattern at each evaluation is cheap. What is no regular expression is for the engine to say.
-pub(super) fn is_small(pattern: &str) -> bool {
+/// A pattern that is ready to match.
+pub(super) struct Pattern {
+    pub(super) built: Regex,
+    /// The steps of matching 64 bytes: the machine is rarely walked as a whole.
+    pub(super) steps: u64,
+}
+
+impl Pattern {
+    pub(super) fn build(text: &str) -> Result<Self, Mistake> {
+        if !is_small(text) {
+            return Err(Mistake::LargePattern);
+        }
+        let built = Regex::new(text).map_err(|_| Mistake::Pattern)?;
+        Ok(Self { built, steps: steps(text) / 16 + 1 })
+    }
+}
+
+/// The steps of a pattern; the interpreter builds it anew at each evaluation.
+pub(super) fn steps(pattern: &str) -> u64 {
+    u64::try_from(Steps::of(pattern)).unwrap_or(u64::MAX)
+}
+
+/// True when the pattern is cheap to build. What is no regular expression is for the engine to say.
+fn is_small(pattern: &str) -> bool {
     pattern.len() <= MAX_BYTES && Steps::of(pattern) <= MAX_STEPS
 }
 

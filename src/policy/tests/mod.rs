@@ -1,9 +1,13 @@
 //! What the parts of this module promise together.
 
 mod conditions;
+mod cost;
 mod index;
 mod linear;
+mod names;
 mod native;
+mod refused;
+mod seen;
 mod values;
 
 use std::borrow::Cow;
