@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hopgate::authz::{CODES, Code};
 use hopgate::policy::parse;
+use hopgate::policy::suite::Suite;
 
 use crate::support::{Scratch, golden};
 
@@ -31,7 +32,7 @@ fn yaml_blocks(page: &str) -> Vec<&str> {
 #[test]
 fn every_yaml_block_is_taken_by_the_product() {
     let scratch = Scratch::new("documents");
-    let (mut resources, mut configurations) = (0, 0);
+    let (mut resources, mut configurations, mut suites) = (0, 0, 0);
     for (page, text) in pages() {
         for block in yaml_blocks(&text) {
             if block.contains("apiVersion: hopgate.dev") {
@@ -42,12 +43,16 @@ fn every_yaml_block_is_taken_by_the_product() {
                 hopgate::config::sidecar(&file, Default::default())
                     .unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
                 configurations += 1;
+            } else if block.starts_with("resources:") {
+                Suite::parse(&page, block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+                suites += 1;
             } else {
                 panic!("{page}: a block that nothing loads:\n{block}");
             }
         }
     }
     assert!(resources >= 4 && configurations >= 1, "{resources} and {configurations}");
+    assert!(suites >= 1);
 }
 
 /// The page is made from the list of the product, so that nothing in it is another code or status.

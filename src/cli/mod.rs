@@ -8,6 +8,7 @@ mod control;
 mod demo;
 mod environment;
 mod envoy;
+mod policy;
 mod sidecar;
 mod token;
 
@@ -53,6 +54,8 @@ enum Command {
     Envoy(envoy::EnvoyArgs),
     /// Watch the whole thing work on this machine: three services, a gate at every hop, a tour of requests
     Demo(demo::DemoArgs),
+    /// Look at policies before they decide anything
+    Policy(policy::PolicyArgs),
     /// Look at a token, make one for tests, make an API key
     Token(token::TokenArgs),
     /// Print a completion script for a shell
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Envoy(args) => envoy::run(&args, load_for_envoy, &mut std::io::stdout().lock())
             .map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(args, &cli.log),
+        Command::Policy(args) => policy::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

@@ -29,6 +29,11 @@ impl FieldPath {
         self.with(Step::Item(place))
     }
 
+    /// A path inside this value.
+    pub(super) fn join(&self, inner: &Self) -> Self {
+        Self(self.0.iter().chain(&inner.0).cloned().collect())
+    }
+
     pub(super) fn steps(&self) -> &[Step] {
         &self.0
     }

@@ -14,6 +14,9 @@
 
 #![warn(clippy::as_conversions)]
 
+pub mod lint;
+pub mod schema;
+pub mod suite;
 pub mod yaml;
 
 mod access;

@@ -58,7 +58,7 @@ impl Context<'_> {
     }
 }
 
-fn resource(source: &str, document: &Document<'_>) -> Result<Resource, InvalidResource> {
+pub(super) fn resource(source: &str, document: &Document<'_>) -> Result<Resource, InvalidResource> {
     let head: RawHead = document.read(source)?;
     let places = document.places();
     let context = Context { source, places: &places };

@@ -111,6 +111,11 @@ fn check_size(source: &str, text: &str) -> Result<(), YamlError> {
 }
 
 impl Document<'_> {
+    /// The text, with its marker if it has one.
+    pub(super) fn text(&self) -> &str {
+        self.text
+    }
+
     pub(super) fn read<T: DeserializeOwned>(&self, source: &str) -> Result<T, YamlError> {
         let mut track = serde_path_to_error::Track::new();
         let outcome =

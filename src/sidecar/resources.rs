@@ -135,6 +135,20 @@ impl Resources {
         Self::compile(&texts, texts.parse(workload)?, workload)
     }
 
+    /// Compiles the texts of files, each with its name, for one workload. Rules may also name `other_providers`: whose
+    /// credentials they would be is not known here, so nothing of them is taken from a request.
+    ///
+    /// # Errors
+    /// As [`Resources::load`].
+    pub fn of_texts(
+        files: Vec<(String, String)>,
+        workload: &policy::Workload,
+        other_providers: &[String],
+    ) -> Result<Self, InvalidResources> {
+        let texts = Texts::of(files);
+        Self::compile_beside(&texts, texts.parse(workload)?, workload, other_providers)
+    }
+
     /// Reads all files and compiles them, unless they hold what `basis` was made from.
     ///
     /// # Errors
@@ -153,14 +167,24 @@ impl Resources {
 
     pub(super) fn compile(
         texts: &Texts,
+        parsed: Parsed,
+        workload: &policy::Workload,
+    ) -> Result<Self, InvalidResources> {
+        Self::compile_beside(texts, parsed, workload, &[])
+    }
+
+    fn compile_beside(
+        texts: &Texts,
         Parsed { policies, providers, mesh }: Parsed,
         workload: &policy::Workload,
+        other_providers: &[String],
     ) -> Result<Self, InvalidResources> {
         let references = References::of(&providers);
         let (files, referenced) = references.read()?;
         let compiled = Providers::new(&providers, &files)?;
         let mesh = Arc::new(mesh.map_or_else(MeshPolicySpec::absent, |policy| policy.spec));
-        let set = PolicySet::compile_in(&mesh, &policies, &compiled.names(), workload)
+        let names = [&compiled.names(), other_providers].concat();
+        let set = PolicySet::compile_in(&mesh, &policies, &names, workload)
             .map_err(InvalidResources::Rules)?;
         refuse_shared_header(&set, &compiled)?;
         let counts = Counts {
@@ -242,6 +266,14 @@ impl Resources {
     pub fn digest(&self) -> &str {
         &self.digest
     }
+}
+
+/// The resource files under `paths`, each with its name, as a sidecar would read them.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn resource_texts(paths: &[PathBuf]) -> Result<Vec<(String, String)>, InvalidResources> {
+    Texts::read(paths).map(|texts| texts.files)
 }
 
 /// The identity providers of all resource files, whatever their namespace: for looking at one credential.

@@ -82,18 +82,22 @@ impl Texts {
     }
 
     fn read_once(paths: &[PathBuf]) -> Result<Self, InvalidResources> {
-        let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         let mut texts = Vec::new();
         for file in files(paths)? {
             let text = read_limited(&file, MAX_FILE)?;
-            let name = file.display().to_string();
-            for part in [name.as_bytes(), &[0], text.as_bytes(), &[0]] {
-                hash.update(part);
-            }
-            texts.push((name, text));
+            texts.push((file.display().to_string(), text));
+        }
+        Ok(Self::of(texts))
+    }
+
+    /// Texts that were read already, each with its name.
+    pub(super) fn of(files: Vec<(String, String)>) -> Self {
+        let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for part in files.iter().flat_map(|(name, text)| [name, "\0", text, "\0"]) {
+            hash.update(part.as_bytes());
         }
         let digest = hash.finish().as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        Ok(Self { files: texts, digest })
+        Self { files, digest }
     }
 }
 
