@@ -24,6 +24,7 @@ mod check_path;
 mod cli;
 mod codec;
 mod credentials;
+mod decisions;
 mod directus;
 mod discovery;
 mod documents;

@@ -1,5 +1,7 @@
 //! Health, readiness, metrics and read-only dumps over HTTP, for this machine only.
 
+mod decisions;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use crate::runtime::{Address, Connection, Drain, Listener, Ready};
-use crate::telemetry::Metrics;
+use crate::telemetry::{DecisionLog, Metrics};
 
 /// What the pages show. Cloning shares it.
 #[derive(Clone)]
@@ -22,6 +24,7 @@ pub struct Admin {
     metrics: Metrics,
     dump: Arc<dyn Fn() -> Value + Send + Sync>,
     renew: Option<Arc<dyn Fn() + Send + Sync>>,
+    decisions: Option<DecisionLog>,
 }
 
 impl Admin {
@@ -32,13 +35,20 @@ impl Admin {
         metrics: Metrics,
         dump: impl Fn() -> Value + Send + Sync + 'static,
     ) -> Self {
-        Self { ready, metrics, dump: Arc::new(dump), renew: None }
+        Self { ready, metrics, dump: Arc::new(dump), renew: None, decisions: None }
     }
 
     /// Adds `POST /renew`, which orders a new certificate at once.
     #[must_use]
     pub fn with_renewal(mut self, renew: impl Fn() + Send + Sync + 'static) -> Self {
         self.renew = Some(Arc::new(renew));
+        self
+    }
+
+    /// Adds `/decisions`, the last records of this log.
+    #[must_use]
+    pub fn with_decisions(mut self, log: DecisionLog) -> Self {
+        self.decisions = Some(log);
         self
     }
 
@@ -54,6 +64,9 @@ impl Admin {
             .route("/config", get(config));
         if self.renew.is_some() {
             routes = routes.route("/renew", post(renew));
+        }
+        if self.decisions.is_some() {
+            routes = routes.route("/decisions", get(decisions::decisions));
         }
         let routes = routes.layer(from_fn(only_local_names)).with_state(self);
         async move {

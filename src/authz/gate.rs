@@ -11,7 +11,7 @@ use super::carry::carried;
 use super::denial;
 use super::door::Question;
 use super::judge::judge;
-use super::record::Record;
+use super::record::{CallerAttributes, Record};
 use super::request::{Envelope, Request};
 use super::respond;
 use super::snapshot::Snapshot;
@@ -33,6 +33,7 @@ pub struct Gate {
     forward: ForwardRules,
     /// Nothing until the certificate of this workload came with the mesh's roots.
     roots: ArcSwapOption<WorkloadRoots>,
+    attributes: CallerAttributes,
     clock: Clock,
 }
 
@@ -115,7 +116,15 @@ impl Gate {
     ) -> Self {
         let snapshot = ArcSwap::from_pointee(snapshot);
         let (forward, roots) = (ForwardRules::nobody(), ArcSwapOption::empty());
-        Self { snapshot, verifier, domain, forward, roots, clock }
+        let attributes = CallerAttributes::Omit;
+        Self { snapshot, verifier, domain, forward, roots, attributes, clock }
+    }
+
+    /// Says in records what the switch says of users and clients.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: CallerAttributes) -> Self {
+        self.attributes = attributes;
+        self
     }
 
     /// Believes these proxies about their clients.
@@ -216,7 +225,7 @@ impl Gate {
                 Judged::refused(&snapshot, envelope, denial::unreadable(malformed), times)
             }
         };
-        let (judged, checked) = Self::finish(judged, record);
+        let (judged, checked) = self.finish(judged, record);
         if span.is_exported() {
             trace(span, &judged);
         }
@@ -265,12 +274,13 @@ impl Gate {
     }
 
     fn finish<'s, 'a>(
+        &self,
         mut judged: Judged<'s, 'a>,
         record: &mut Vec<u8>,
     ) -> (Judged<'s, 'a>, Checked) {
         let answer = respond::answer(&mut judged);
         let elapsed = judged.began.elapsed();
-        Record::of(&judged, elapsed).write(record);
+        Record::of(&judged, elapsed, self.attributes).write(record);
         let code = judged.verdict.code();
         (judged, Checked { answer, code, elapsed })
     }

@@ -30,7 +30,7 @@ pub use door::{Abilities, DoorFault, Question};
 pub use gate::{Attempt, Checked, Gate, Judged, Outcome};
 pub use headers::{ClientKind, HeaderLines};
 pub use path::{AmbiguousPath, Path};
-pub use record::RECORD_FIELDS;
+pub use record::{CallerAttributes, RECORD_FIELDS};
 pub use rehearse::{Changes, Ending, Refusal, Rehearsal, Rehearsed, rehearse};
 pub use request::{Envelope, HttpRequest, Malformed, Request, Target};
 pub use snapshot::Snapshot;

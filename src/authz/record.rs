@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::gate::Judged;
 use super::verdict::Verdict;
+use crate::policy::{Groups, UserFacts};
 
 /// Every field a record can have, in order. A golden list: readers of the log key on these names.
 pub const RECORD_FIELDS: &[&str] = &[
@@ -24,8 +25,16 @@ pub const RECORD_FIELDS: &[&str] = &[
     "user.provider",
     "user.id",
     "token.id",
+    "user.roles",
+    "user.groups",
+    "user.scopes",
+    "user.tenant",
     "client.provider",
     "client.id",
+    "client.roles",
+    "client.groups",
+    "client.scopes",
+    "client.tenant",
     "request.id",
     "request.method",
     "request.host",
@@ -38,16 +47,34 @@ pub const RECORD_FIELDS: &[&str] = &[
 
 /// Longer texts that a client chose are cut in the record.
 const MAX_TEXT: usize = 1024;
+/// Longer lists are left out: half a list would be taken for all of it.
+const MAX_NAMES: usize = 64;
+
+/// Whether records say more of users and clients than who they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CallerAttributes {
+    /// They do not.
+    #[default]
+    Omit,
+    /// Roles, groups, scopes and the tenant, so that a record can be judged again under other rules. Other claims are
+    /// never recorded.
+    Record,
+}
 
 /// One record, borrowed from the judged request.
 pub(super) struct Record<'j> {
     judged: &'j Judged<'j, 'j>,
     elapsed: Duration,
+    attributes: CallerAttributes,
 }
 
 impl<'j> Record<'j> {
-    pub(super) fn of(judged: &'j Judged<'_, '_>, elapsed: Duration) -> Self {
-        Self { judged, elapsed }
+    pub(super) fn of(
+        judged: &'j Judged<'_, '_>,
+        elapsed: Duration,
+        attributes: CallerAttributes,
+    ) -> Self {
+        Self { judged, elapsed, attributes }
     }
 
     /// Appends the line, with its line break.
@@ -99,10 +126,29 @@ impl<'j> Record<'j> {
             if let Some(id) = callers.token_id() {
                 text(out, "token.id", id);
             }
+            self.write_attributes(out, USER_ATTRIBUTES, user);
         }
         if let Some(client) = callers.client() {
             text(out, "client.provider", client.provider());
             text(out, "client.id", client.subject());
+            self.write_attributes(out, CLIENT_ATTRIBUTES, client);
+        }
+    }
+
+    fn write_attributes(&self, out: &mut Vec<u8>, fields: [&'static str; 4], of: &UserFacts) {
+        match self.attributes {
+            CallerAttributes::Omit => return,
+            CallerAttributes::Record => {}
+        }
+        let [roles, groups, scopes, tenant] = fields;
+        names(out, roles, of.roles());
+        match of.groups() {
+            Groups::Known(known) => names(out, groups, known),
+            Groups::Unknown => {}
+        }
+        names(out, scopes, of.scopes());
+        if let Some(name) = of.tenant() {
+            text(out, tenant, name);
         }
     }
 
@@ -120,6 +166,22 @@ impl<'j> Record<'j> {
             text(out, "trace.id", trace);
         }
     }
+}
+
+const USER_ATTRIBUTES: [&str; 4] = ["user.roles", "user.groups", "user.scopes", "user.tenant"];
+const CLIENT_ATTRIBUTES: [&str; 4] =
+    ["client.roles", "client.groups", "client.scopes", "client.tenant"];
+
+/// Appends `,"name":["value"]`, or nothing where the list or a member is too long.
+fn names(out: &mut Vec<u8>, name: &'static str, values: &[String]) {
+    if values.len() > MAX_NAMES || values.iter().any(|value| value.len() > MAX_TEXT) {
+        return;
+    }
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    // Serialising texts to a Vec does not fail.
+    drop(serde_json::to_writer(&mut *out, values));
 }
 
 /// Appends `,"name":"value"`, escaped, cut at [`MAX_TEXT`] bytes.
@@ -141,4 +203,73 @@ fn text(out: &mut Vec<u8>, name: &'static str, value: &str) {
 
 fn needs_escape(bytes: &[u8]) -> bool {
     bytes.iter().any(|b| *b < 0x20 || *b == b'"' || *b == b'\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::callers::{Callers, Supposed};
+    use super::super::denial;
+    use super::super::gate::RequestId;
+    use super::super::request::Envelope;
+    use super::super::snapshot::Snapshot;
+    use super::*;
+    use crate::authn::{Files, Providers};
+    use crate::policy::{Decision, PolicySet, UserParts, Workload};
+
+    fn line(roles: Vec<String>, attributes: CallerAttributes) -> serde_json::Value {
+        let workload = Workload {
+            trust_domain: crate::identity::TrustDomain::parse("test.mesh").unwrap(),
+            namespace: "shop".to_owned(),
+            labels: std::collections::BTreeMap::new(),
+        };
+        let policies = PolicySet::compile(&[], &[], &workload).unwrap();
+        let providers = Providers::new(&[], &Files::none()).unwrap();
+        let snapshot = Snapshot::new("r".to_owned(), std::sync::Arc::new(policies), providers);
+        let user = UserFacts::new(UserParts {
+            roles,
+            scopes: vec!["a\"b".to_owned()],
+            tenant: Some("acme".to_owned()),
+            email: Some("alice@example.com".to_owned()),
+            claims: serde_json::Map::from_iter([("secret".to_owned(), "claim".into())]),
+            groups: Groups::Unknown,
+            ..UserParts::of("sso", "alice")
+        });
+        let judged = Judged {
+            snapshot: &snapshot,
+            envelope: Envelope::default(),
+            request: None,
+            callers: Callers::Supposed(Box::new(Supposed {
+                user: Some(user),
+                ..Supposed::default()
+            })),
+            verdict: denial::verdict(Decision::NothingAllows),
+            request_id: RequestId::Given("r"),
+            received: std::time::UNIX_EPOCH,
+            began: Instant::now(),
+        };
+        let mut out = Vec::new();
+        Record::of(&judged, Duration::ZERO, attributes).write(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains("example.com") && !text.contains("claim"), "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn roles_and_scopes_are_told_only_where_that_is_asked_for_and_only_whole() {
+        let roles = || vec!["customer".to_owned(), "support".to_owned()];
+        let quiet = line(roles(), CallerAttributes::Omit);
+        assert_eq!(quiet["user.id"], "alice");
+        for field in USER_ATTRIBUTES {
+            assert!(quiet.get(field).is_none(), "{field}");
+        }
+        let detailed = line(roles(), CallerAttributes::Record);
+        assert_eq!(detailed["user.roles"], serde_json::json!(["customer", "support"]));
+        assert_eq!(detailed["user.scopes"], serde_json::json!(["a\"b"]));
+        assert_eq!(detailed["user.tenant"], "acme");
+        assert!(detailed.get("user.groups").is_none(), "not known is not none");
+        let many = (0..=MAX_NAMES).map(|number| number.to_string()).collect();
+        assert!(line(many, CallerAttributes::Record).get("user.roles").is_none());
+    }
 }

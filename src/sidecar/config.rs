@@ -11,6 +11,7 @@ use super::callers::{BrakeConfig, Proxy};
 use super::doors::{self, DoorAddress, DoorConfig};
 use super::ext_authz::CheckLimits;
 use super::outbound::OutboundConfig;
+use crate::authz::CallerAttributes;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::policy::yaml::present;
 use crate::runtime::Address;
@@ -117,6 +118,19 @@ pub struct DecisionLogConfig {
     /// A file, or `stdout` (the default).
     #[serde(default, deserialize_with = "present")]
     pub path: Option<PathBuf>,
+    /// Whether records hold the roles, groups, scopes and tenants of users and clients.
+    #[serde(default)]
+    pub caller_attributes: RawCallerAttributes,
+}
+
+/// `decisionLog.callerAttributes`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum RawCallerAttributes {
+    /// Records say who they are, and no more.
+    #[default]
+    Omit,
+    /// Records can be judged again by `hopgate policy replay`. They are personal data.
+    Record,
 }
 
 /// Traces.
@@ -170,6 +184,15 @@ fn default_max_request_bytes() -> usize {
 
 pub(super) fn invalid(field: &str, problem: impl Into<String>) -> InvalidConfig {
     InvalidConfig { field: field.to_owned(), problem: problem.into() }
+}
+
+impl From<RawCallerAttributes> for CallerAttributes {
+    fn from(raw: RawCallerAttributes) -> Self {
+        match raw {
+            RawCallerAttributes::Omit => Self::Omit,
+            RawCallerAttributes::Record => Self::Record,
+        }
+    }
 }
 
 impl Config {
@@ -302,7 +325,13 @@ impl Config {
                 "targets": outbound.tokens.iter().map(|target| &target.name).collect::<Vec<_>>(),
             })),
             "proxies": self.proxies.iter().flatten().map(|proxy| &proxy.peer).collect::<Vec<_>>(),
-            "decisionLog": { "path": self.decision_log.path },
+            "decisionLog": {
+                "path": self.decision_log.path,
+                "callerAttributes": match self.decision_log.caller_attributes {
+                    RawCallerAttributes::Omit => "Omit",
+                    RawCallerAttributes::Record => "Record",
+                },
+            },
             "tracing": self.tracing.as_ref().map(|t| json!({ "otlpEndpoint": t.otlp_endpoint })),
             "drainTimeout": humantime_serde::re::humantime::format_duration(self.drain_timeout).to_string(),
         })

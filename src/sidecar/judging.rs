@@ -48,7 +48,9 @@ impl Judging {
         let verifier = Arc::new(verifier(config)?);
         let domain = workload.trust_domain.clone();
         let gate = Gate::new(resources.snapshot(), Arc::clone(&verifier), domain, clock.clone());
-        let gate = Arc::new(gate.with_forward(config.forward_rules()?));
+        let attributes = config.decision_log.caller_attributes.into();
+        let gate = gate.with_forward(config.forward_rules()?).with_attributes(attributes);
+        let gate = Arc::new(gate);
         let (new_keys, keys_received) = mpsc::channel(16);
         let client = HttpClient::new(&HttpOptions::system())?;
         let (key_task, keys) = KeyRefresh::new(clock.clone(), client, store.clone(), new_keys);

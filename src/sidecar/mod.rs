@@ -27,8 +27,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 
 pub use callers::{BrakeConfig, BrakeLimits, Proxy, ProxyAbsent, ProxyHeader, ProxyTrust};
 pub use config::{
-    Admin, Config, DecisionLogConfig, ExtAuthz as ExtAuthzConfig, Identity, InvalidConfig, Sds,
-    Tracing, Workload,
+    Admin, Config, DecisionLogConfig, ExtAuthz as ExtAuthzConfig, Identity, InvalidConfig,
+    RawCallerAttributes, Sds, Tracing, Workload,
 };
 pub use doors::{DoorAddress, DoorConfig, DoorProxy, InvalidDoorAddress};
 pub use ext_authz::{CheckLimits, ExtAuthz};
@@ -138,7 +138,7 @@ impl Bound {
         let mut addresses = Vec::new();
         let service = ExtAuthz::new(
             Arc::clone(&judging.gate),
-            log,
+            log.clone(),
             judging.resolver.clone(),
             (&metrics, config.check_limits()),
         );
@@ -168,7 +168,7 @@ impl Bound {
         };
         let tokens = tokens.map(|(_, tokens)| tokens);
         let dump = dump(&config, (judging, tokens), clock, certificates.as_ref());
-        let mut pages = crate::admin::Admin::new(ready.clone(), metrics, dump);
+        let mut pages = crate::admin::Admin::new(ready.clone(), metrics, dump).with_decisions(log);
         if let Some(certificates) = &certificates {
             let renewal = certificates.renewal.clone();
             pages = pages.with_renewal(move || renewal.renew_now());

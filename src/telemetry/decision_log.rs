@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::recent::Recent;
+
 /// How long lines are collected before they are written.
 const COLLECT: Duration = Duration::from_millis(100);
 /// A batch this large is written at once.
@@ -50,6 +52,7 @@ struct Shared {
 struct State {
     waiting: Vec<u8>,
     phase: Phase,
+    recent: Recent,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +87,7 @@ impl DecisionLog {
     pub fn append(&self, line: &[u8]) {
         let shared = &self.0.shared;
         let mut state = shared.lock();
+        state.recent.push(line);
         if state.waiting.len() + line.len() > MAX_WAITING {
             shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
@@ -96,6 +100,12 @@ impl DecisionLog {
             drop(state);
             shared.wake.notify_one();
         }
+    }
+
+    /// The last records, each as it was taken, the newest last. A bounded number, whatever became of the target.
+    #[must_use]
+    pub fn recent(&self) -> Vec<Vec<u8>> {
+        self.0.shared.lock().recent.copies()
     }
 
     /// Lines lost since the start, because the target took none for too long.

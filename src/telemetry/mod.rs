@@ -3,6 +3,7 @@
 mod decision_log;
 mod log;
 mod metrics;
+mod recent;
 mod trace;
 
 pub use decision_log::{DecisionLog, LogTarget};
