@@ -12,8 +12,11 @@ const OPEN: &str = "apiVersion: hopgate.dev/v1alpha1\nkind: AccessPolicy\nmetada
 async fn a_decision_is_found_by_its_request_id_and_holds_no_credential() {
     let mut sidecar = Sidecar::start("decisions", &[("orders.yaml", OPEN)]).await;
     for (path, id) in [("/open", "first"), ("/closed", "second"), ("/open", "third")] {
-        let headers =
-            [("x-request-id", id), ("authorization", "Bearer top.secret.token"), ("cookie", "c=secret")];
+        let headers = [
+            ("x-request-id", id),
+            ("authorization", "Bearer top.secret.token"),
+            ("cookie", "c=secret"),
+        ];
         sidecar.ask(ask::get(path, &headers[..if id == "first" { 1 } else { 3 }])).await;
     }
     let decisions = |text: &str| -> Vec<Value> {
