@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::service::auth::v3::{
 };
 use envoy_types::pb::google::protobuf::{Timestamp, value::Kind};
 use hopgate::proto::WireError;
-use hopgate::proto::answer::{self, HeaderText, Mutations, RefusalStatus};
+use hopgate::proto::answer::{self, HeaderText, Mutations, Present, RefusalStatus};
 use hopgate::proto::check;
 use proptest::collection::{hash_map, vec};
 use proptest::option::of;
@@ -100,7 +100,11 @@ proptest! {
     ) {
         let removed = answer::removals(["authorization", "x_hopgate_user"]);
         let set = vec![("x-hopgate-user", HeaderText::encode(&user))];
-        let bytes = answer::allow(&Mutations { set, removed: &removed, removed_too: vec!["cookie"] }, &[("request_id", &request_id)]);
+        let response = answer::response_headers(&[("x-a", HeaderText::encode("a"), Present::Replace)]);
+        let response_too = vec![("x-user", HeaderText::encode(&user), Present::Keep)];
+        let removed_too = vec!["cookie"];
+        let mutations = Mutations { set, removed: &removed, removed_too, response: &response, response_too };
+        let bytes = answer::allow(&mutations, &[("request_id", &request_id)]);
         let allowed = CheckResponse::decode(bytes.as_bytes()).unwrap();
         prop_assert_eq!(allowed.status.as_ref().unwrap().code, 0);
         metadata_is(&allowed, "request_id", &request_id);
@@ -115,6 +119,10 @@ proptest! {
         let append = ok.headers[0].append.as_ref().unwrap().value;
         prop_assert!(!append);
         prop_assert_eq!(ok.headers[0].append_action, 2);
+        let [added, kept] = ok.response_headers_to_add.as_slice() else { panic!("two headers") };
+        prop_assert_eq!((added.append_action, kept.append_action), (2, 1));
+        prop_assert_eq!(&added.header.as_ref().unwrap().key, "x-a");
+        prop_assert_eq!(kept.header.as_ref().unwrap().value.as_str(), safe.as_str());
 
         let headers = [("x-request-id", HeaderText::encode(&request_id))];
         let bytes = answer::deny(RefusalStatus::Unauthorized, &headers, &body, &[("code", "x")]);

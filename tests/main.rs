@@ -36,6 +36,7 @@ mod lifecycle;
 mod node_auth;
 mod outbound;
 mod policies;
+mod presented;
 mod recorded;
 mod servers;
 mod support;

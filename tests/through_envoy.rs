@@ -29,7 +29,7 @@ spec:
 "#;
 
 /// An Envoy for clients from outside, with a sidecar and an application that says what it sees.
-struct Edge {
+pub struct Edge {
     address: SocketAddr,
     envoy: Envoy,
     _sidecar: Sidecar,
@@ -37,10 +37,16 @@ struct Edge {
 }
 
 impl Edge {
-    async fn start(issuer: &Issuer) -> Self {
+    /// With the policy of this file.
+    async fn usual(issuer: &Issuer) -> Self {
         let sso = issuer.provider()
             + "  from:\n    - { query: access_token }\n    \
                - { cookie: session, csrf: { origins: [https://shop.test] } }\n";
+        Self::start("through-envoy", POLICY, &sso).await
+    }
+
+    /// With this policy and this provider beside API keys.
+    pub async fn start(name: &str, policy: &str, sso: &str) -> Self {
         let keys = "apiVersion: hopgate.dev/v1alpha1\nkind: IdentityProvider\n\
              metadata: { name: keys, namespace: shop }\n\
              spec:\n  apiKeys: { file: keys.txt, prefix: hk_ }\n  from: [{ header: x-api-key }]\n";
@@ -48,12 +54,12 @@ impl Edge {
         let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let list = format!("keys:\n  - {{ id: export, sha256: {hash} }}\n");
         let files = [
-            ("policy.yaml", POLICY),
-            ("sso.yaml", sso.as_str()),
+            ("policy.yaml", policy),
+            ("sso.yaml", sso),
             ("keys.yaml", keys),
             ("keys.txt", list.as_str()),
         ];
-        let sidecar = Sidecar::start("through-envoy", &files).await;
+        let sidecar = Sidecar::start(name, &files).await;
         let Address::Unix(authz) = &sidecar.authz else { panic!("not a unix socket") };
 
         let mut tasks = JoinSet::new();
@@ -80,22 +86,39 @@ impl Edge {
     }
 
     /// What the application saw, or the code of the refusal.
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<Value, u16> {
-        let url = format!("http://{}{path}", self.address);
-        let mut request = reqwest::Client::new().request(method.parse().unwrap(), url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let answer = request.send().await.unwrap_or_else(|error| {
-            panic!("Envoy does not answer: {error}\n{}", self.envoy.log());
-        });
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Value, u16> {
+        let answer = self.send(method, path, headers).await;
         match answer.status().as_u16() {
             200 => Ok(answer.json().await.unwrap()),
             other => Err(other),
         }
     }
+
+    /// The response as it comes; a redirection is not followed.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> reqwest::Response {
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let url = format!("http://{}{path}", self.address);
+        let mut request = client.build().unwrap().request(method.parse().unwrap(), url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap_or_else(|error| {
+            panic!("Envoy does not answer: {error}\n{}", self.envoy.log());
+        })
+    }
 }
 
+/// Says what it sees, and sets headers of its own.
 async fn mirror(tasks: &mut JoinSet<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -111,7 +134,8 @@ async fn mirror(tasks: &mut JoinSet<()>) -> SocketAddr {
                 (name.to_string(), json!(values))
             })
             .collect();
-        axum::Json(json!({ "uri": uri.to_string(), "headers": headers }))
+        let seen = axum::Json(json!({ "uri": uri.to_string(), "headers": headers }));
+        ([("x-kept", "application"), ("x-replaced", "application")], seen)
     };
     let router = axum::Router::new().fallback(answer);
     tasks.spawn(async { axum::serve(listener, router).await.unwrap() });
@@ -121,7 +145,7 @@ async fn mirror(tasks: &mut JoinSet<()>) -> SocketAddr {
 #[tokio::test]
 async fn a_credential_goes_and_all_else_stays() {
     let issuer = Issuer::new();
-    let edge = Edge::start(&issuer).await;
+    let edge = Edge::usual(&issuer).await;
     let token = issuer.token(&json!({}));
 
     let path = format!("/orders/7?z=%2f&a&access_token={token}&b=%2F&a=1&b=3&c=;d");
@@ -149,7 +173,7 @@ async fn a_credential_goes_and_all_else_stays() {
 #[tokio::test]
 async fn what_proves_nobody_reaches_nothing() {
     let issuer = Issuer::new();
-    let edge = Edge::start(&issuer).await;
+    let edge = Edge::usual(&issuer).await;
     let token = issuer.token(&json!({}));
     let cookie = format!("session={token}");
     let (api_key, wrong) = ("x-api-key", KEY.replace("4f1d", "4f1e"));

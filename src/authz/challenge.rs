@@ -31,6 +31,16 @@ pub(super) struct Challenges {
     invalid: String,
 }
 
+impl Challenge {
+    /// True where a person who signs in anew brings what is missing. A proof of a key is for programs to make.
+    pub(super) fn is_met_by_signing_in(&self) -> bool {
+        match self {
+            Self::None | Self::Missing | Self::Invalid => true,
+            Self::Scheme | Self::Proof | Self::Nonce(_) => false,
+        }
+    }
+}
+
 impl Challenges {
     pub(super) fn new(schemes: &[AuthScheme]) -> Self {
         let write = |error: Option<&str>| {

@@ -103,6 +103,7 @@ pub const CODES: &[Code] = &[
     code("forwarded_untrusted", Forbidden, "the forwarded certificate of a workload does not chain to the mesh's roots"),
     code("forwarded_unverifiable", Forbidden, "a workload's certificate is forwarded, and the mesh's roots are not known"),
     code("header_member_not_allowed", Unauthorized, "the token's header has a member that no JWT-SVID has"),
+    code("identity_too_long", Forbidden, "what the policy tells the application of the caller is longer than its `maxBytes`"),
     code("internal_error", Internal, "the gate failed at something it should not"),
     code("invalid_claim", Unauthorized, "a claim has a type or value that cannot be read"),
     code("issued_in_future", Unauthorized, "the token's `iat` is still to come"),

@@ -53,6 +53,19 @@ pub(super) fn unauthenticated(refused: &Unauthenticated) -> Denial<'static> {
     }
 }
 
+/// A permitted request from which something must be taken that cannot be taken: what is left holds characters that may
+/// not stand there.
+pub(super) fn not_rewritable(name: &str) -> Denial<'static> {
+    let reason = format!("what is left of {name} holds characters that may not stand there");
+    Denial::new("request_not_rewritable", reason)
+}
+
+/// A permitted request whose application must be told something that is longer than it may be.
+pub(super) fn identity_too_long(name: &str) -> Denial<'static> {
+    let reason = format!("what {name} tells of the caller is longer than its maxBytes");
+    Denial::new("identity_too_long", reason).hint_at(Some("`tooLong: Drop` leaves it out"))
+}
+
 fn challenge(refused: &Unauthenticated) -> Challenge {
     let Unauthenticated::Confirmation { fault, provider: _ } = refused else {
         return Challenge::Invalid;

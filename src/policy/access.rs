@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::condition::Condition;
 use super::facts::Confirmation;
 use super::field::FieldPath;
-use super::presentation::PresentationChoice;
+use super::presentation::{PresentationChoice, ResponseChoice};
 use super::problem::{Origin, Problem};
 use super::raw::{RawAccessPolicy, RawMatch, RawRequest, RawRule, RawSelector};
 use super::resource::{Checked, Context, Metadata, check_list};
@@ -34,6 +34,8 @@ pub struct AccessPolicySpec {
     pub rules: Vec<Rule>,
     /// How identity is presented to the application.
     pub identity: Option<PresentationChoice>,
+    /// What becomes of requests and refusals beside that.
+    pub response: Option<ResponseChoice>,
 }
 
 /// One named clause: all of its parts must match; a part that is absent does not restrict.
@@ -133,19 +135,25 @@ impl AccessPolicy {
         raw: RawAccessPolicy,
         context: &Context<'_>,
     ) -> Checked<Self> {
-        let RawAccessPolicy { selector, rules, identity } = raw;
+        let RawAccessPolicy { selector, rules, identity, response } = raw;
         let at = FieldPath::root().field("spec");
         let selector = selector.map(|raw| check_selector(raw, &at)).transpose()?;
         let identity = identity
             .map(|raw| PresentationChoice::check(raw, &at.field("identity")))
             .transpose()?;
+        let response =
+            response.map(|raw| ResponseChoice::check(raw, &at.field("response"))).transpose()?;
         let rules = match rules {
             Some(raw) => check_rules(raw, &at.field("rules"), context)?,
-            None if identity.is_some() => Vec::new(),
+            None if identity.is_some() || response.is_some() => Vec::new(),
             None => return Err(Problem::new(at, "has no `rules`")),
         };
         let origin = context.origin(&FieldPath::root().field("metadata").field("name"));
-        Ok(Self { metadata, spec: AccessPolicySpec { selector, rules, identity }, origin })
+        Ok(Self {
+            metadata,
+            spec: AccessPolicySpec { selector, rules, identity, response },
+            origin,
+        })
     }
 }
 

@@ -15,6 +15,7 @@
 #![warn(clippy::as_conversions)]
 
 pub mod lint;
+pub mod presentation;
 pub mod schema;
 pub mod suite;
 pub mod yaml;
@@ -27,7 +28,6 @@ mod facts;
 mod field;
 mod index;
 mod mesh;
-mod presentation;
 mod problem;
 mod provider;
 mod raw;
@@ -53,7 +53,7 @@ pub use mesh::{
     EncodedSlashes, Limits, LowerCaseMethods, MeshPolicy, MeshPolicySpec, MixedAuthority, NonUtf8,
     Normalisation, OverrideHeaders, Semicolons, TrustedHops, UnderscoreHeaders, WithoutPolicy,
 };
-pub use presentation::{Credentials, Presentation, PresentationChoice};
+pub use presentation::{Credentials, Presentation, PresentationChoice, ResponseChoice};
 pub(crate) use problem::did_you_mean;
 pub use problem::{InvalidResource, InvalidRule, Origin};
 pub use provider::{

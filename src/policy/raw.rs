@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::access::ClaimValue;
+use super::presentation::{RawIdentity, RawResponse};
 use super::yaml::present;
 
 /// Only what tells which kind a document is; the rest is read once the kind is known.
@@ -51,29 +52,14 @@ pub(super) struct RawAccessPolicy {
     pub(super) rules: Option<Vec<RawRule>>,
     #[serde(default, deserialize_with = "present")]
     pub(super) identity: Option<RawIdentity>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) response: Option<RawResponse>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RawSelector {
     pub(super) match_labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawIdentity {
-    #[serde(default, deserialize_with = "present")]
-    pub(super) user_header: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) peer_header: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) credentials: Option<RawCredentials>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) enum RawCredentials {
-    Strip,
-    Keep,
 }
 
 #[derive(Debug, Deserialize)]

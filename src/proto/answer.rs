@@ -18,32 +18,35 @@ impl<'a> HeaderText<'a> {
     /// line break cannot add a header and the original can be told apart from its encoding. So are blanks at both
     /// ends, which receivers trim: the user `alice ` must not become `alice`.
     #[must_use]
-    pub fn encode(text: &'a str) -> Self {
-        const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
-        let inner = text.trim_matches(' ');
-        let encoded: Cow<'a, str> = percent_encoding::utf8_percent_encode(inner, PLAIN).into();
-        if inner.len() == text.len() {
-            return Self(encoded);
+    pub fn encode(text: impl Into<Cow<'a, str>>) -> Self {
+        match text.into() {
+            Cow::Borrowed(text) => Self(encoded(text)),
+            Cow::Owned(text) => Self(Cow::Owned(encoded(&text).into_owned())),
         }
-        let before = text.len() - text.trim_start_matches(' ').len();
-        // A text of blanks alone has them all before and none behind.
-        let behind = text.len() - before - inner.len();
-        Self(format!("{}{encoded}{}", "%20".repeat(before), "%20".repeat(behind)).into())
     }
 
     /// Takes text that the client itself sent in a header, as it is. Nothing where it holds a control character other
     /// than the tab, which could end the header (RFC 9110, section 5.5).
     #[must_use]
-    pub fn verbatim(text: &'a str) -> Option<Self> {
+    pub fn verbatim(text: impl Into<Cow<'a, str>>) -> Option<Self> {
+        let text = text.into();
         let is_control = |b: u8| (b < 0x20 && b != b'\t') || b == 0x7f;
-        (!text.bytes().any(is_control)).then_some(Self(Cow::Borrowed(text)))
+        (!text.bytes().any(is_control)).then_some(Self(text))
     }
 
     /// Takes a request target as it is. Nothing where it holds anything but visible ASCII: no target does (RFC 3986),
     /// and a blank would end it.
     #[must_use]
-    pub fn target(text: &'a str) -> Option<Self> {
-        text.bytes().all(|b| b.is_ascii_graphic()).then_some(Self(Cow::Borrowed(text)))
+    pub fn target(text: impl Into<Cow<'a, str>>) -> Option<Self> {
+        let text = text.into();
+        text.bytes().all(|b| b.is_ascii_graphic()).then_some(Self(text))
+    }
+
+    /// Takes a URL, whose percent signs are escapes already: only what no URL holds is percent-encoded.
+    #[must_use]
+    pub fn encode_url(text: &'a str) -> Self {
+        const URL: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b' ');
+        Self(percent_encoding::utf8_percent_encode(text, URL).into())
     }
 
     /// The safe text.
@@ -53,9 +56,24 @@ impl<'a> HeaderText<'a> {
     }
 }
 
+fn encoded(text: &str) -> Cow<'_, str> {
+    const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
+    let inner = text.trim_matches(' ');
+    let encoded: Cow<'_, str> = percent_encoding::utf8_percent_encode(inner, PLAIN).into();
+    if inner.len() == text.len() {
+        return encoded;
+    }
+    let before = text.len() - text.trim_start_matches(' ').len();
+    // A text of blanks alone has them all before and none behind.
+    let behind = text.len() - before - inner.len();
+    format!("{}{encoded}{}", "%20".repeat(before), "%20".repeat(behind)).into()
+}
+
 /// What a refusal says to the client. Only statuses that end a request can be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalStatus {
+    /// 302: a browser is sent to sign in. Comes with a `location`.
+    SignIn,
     /// 400: the request cannot be judged as it is.
     BadRequest,
     /// 401: a credential is missing or bad.
@@ -75,6 +93,7 @@ impl RefusalStatus {
     #[must_use]
     pub fn http(self) -> u16 {
         match self {
+            Self::SignIn => 302,
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
@@ -89,7 +108,7 @@ impl RefusalStatus {
     pub fn grpc(self) -> u8 {
         match self {
             Self::BadRequest => 3,
-            Self::Unauthorized => 16,
+            Self::SignIn | Self::Unauthorized => 16,
             Self::Forbidden => 7,
             Self::TooManyRequests => 8,
             Self::Internal => 13,
@@ -119,7 +138,7 @@ impl Answer {
 }
 
 /// One text field of the dynamic metadata.
-pub type MetadataField<'a> = (&'static str, &'a str);
+pub type MetadataField<'a> = (&'a str, &'a str);
 
 /// Changes to the request on its way to the application.
 #[derive(Debug, Clone, Default)]
@@ -130,6 +149,29 @@ pub struct Mutations<'a> {
     pub removed: &'a [u8],
     /// Further headers to remove.
     pub removed_too: Vec<&'a str>,
+    /// Headers of the application's response, pre-encoded by [`response_headers`].
+    pub response: &'a [u8],
+    /// Further headers of the application's response.
+    pub response_too: Vec<(&'a str, HeaderText<'a>, Present)>,
+}
+
+/// What happens to a header of the response that the application sets too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Present {
+    /// It is replaced.
+    Replace,
+    /// It stays as the application set it.
+    Keep,
+}
+
+/// Encodes headers for [`Mutations::response`].
+#[must_use]
+pub fn response_headers(headers: &[(&str, HeaderText<'_>, Present)]) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    for (name, value, present) in headers {
+        put_header_option(&mut encoded, ON_RESPONSE, (name, value.as_str()), present.action());
+    }
+    encoded
 }
 
 /// Encodes header names for [`Mutations::removed`].
@@ -150,19 +192,28 @@ pub fn allow(mutations: &Mutations<'_>, metadata: &[MetadataField<'_>]) -> Answe
         .iter()
         .map(|(name, value)| field_length(header_option_length(name, value.as_str())))
         .sum();
+    let response_too: usize = mutations
+        .response_too
+        .iter()
+        .map(|(name, value, _)| field_length(header_option_length(name, value.as_str())))
+        .sum();
     let too: usize = mutations.removed_too.iter().map(|name| field_length(name.len())).sum();
-    let ok = set + mutations.removed.len() + too;
+    let ok = set + mutations.removed.len() + too + mutations.response.len() + response_too;
     let structure = struct_length(metadata);
     let mut out = Vec::with_capacity(2 + field_length(ok) + field_length(structure));
     // status { code: 0 }: present and empty.
     put_header(&mut out, 1, 0);
     put_header(&mut out, 3, ok);
     for (name, value) in &mutations.set {
-        put_header_option(&mut out, name, value.as_str());
+        put_header_option(&mut out, ON_REQUEST, (name, value.as_str()), OVERWRITE);
     }
     out.extend_from_slice(mutations.removed);
     for name in &mutations.removed_too {
         put_bytes(&mut out, 5, name.as_bytes());
+    }
+    out.extend_from_slice(mutations.response);
+    for (name, value, present) in &mutations.response_too {
+        put_header_option(&mut out, ON_RESPONSE, (name, value.as_str()), present.action());
     }
     put_struct(&mut out, metadata, structure);
     Answer(out.into())
@@ -193,7 +244,7 @@ pub fn deny(
     out.push(0x08);
     put_varint(&mut out, http);
     for (name, value) in headers {
-        put_header_option(&mut out, name, value.as_str());
+        put_header_option(&mut out, ON_REQUEST, (name, value.as_str()), OVERWRITE);
     }
     if !body.is_empty() {
         put_bytes(&mut out, 3, body.as_bytes());
@@ -202,20 +253,37 @@ pub fn deny(
     Answer(out.into())
 }
 
-/// `append { value: false }` (empty message) and `append_action: OVERWRITE_IF_EXISTS_OR_ADD`. Both are sent: which
-/// one Envoy obeys depends on its version, and each alone would append in one of them.
-const OVERWRITE: [u8; 4] = [0x12, 0x00, 0x18, 0x02];
+/// `append { value: false }` (empty message) and an action. Both are sent: which one Envoy obeys depends on its version,
+/// and each alone would append in one of them.
+type Action = [u8; 4];
+/// `OVERWRITE_IF_EXISTS_OR_ADD`.
+const OVERWRITE: Action = [0x12, 0x00, 0x18, 0x02];
+/// `ADD_IF_ABSENT`. Obeyed on responses.
+const ADD_IF_ABSENT: Action = [0x12, 0x00, 0x18, 0x01];
 
-fn header_option_length(name: &str, value: &str) -> usize {
-    field_length(field_length(name.len()) + field_length(value.len())) + OVERWRITE.len()
+/// `headers` of either response, and `response_headers_to_add`.
+const ON_REQUEST: u8 = 2;
+const ON_RESPONSE: u8 = 6;
+
+impl Present {
+    fn action(self) -> Action {
+        match self {
+            Self::Replace => OVERWRITE,
+            Self::Keep => ADD_IF_ABSENT,
+        }
+    }
 }
 
-fn put_header_option(out: &mut Vec<u8>, name: &str, value: &str) {
-    put_header(out, 2, header_option_length(name, value));
+fn header_option_length(name: &str, value: &str) -> usize {
+    field_length(field_length(name.len()) + field_length(value.len())) + size_of::<Action>()
+}
+
+fn put_header_option(out: &mut Vec<u8>, field: u8, (name, value): (&str, &str), action: Action) {
+    put_header(out, field, header_option_length(name, value));
     put_header(out, 1, field_length(name.len()) + field_length(value.len()));
     put_bytes(out, 1, name.as_bytes());
     put_bytes(out, 2, value.as_bytes());
-    out.extend_from_slice(&OVERWRITE);
+    out.extend_from_slice(&action);
 }
 
 fn struct_entry_length((name, value): &MetadataField<'_>) -> usize {
@@ -286,6 +354,7 @@ mod tests {
     #[test]
     fn no_refusal_has_the_code_that_allows() {
         for status in [
+            RefusalStatus::SignIn,
             RefusalStatus::BadRequest,
             RefusalStatus::Unauthorized,
             RefusalStatus::Forbidden,
@@ -294,7 +363,7 @@ mod tests {
             RefusalStatus::Unavailable,
         ] {
             assert_ne!(status.grpc(), 0);
-            assert!((400..600).contains(&status.http()));
+            assert!((300..600).contains(&status.http()));
         }
     }
 }

@@ -106,7 +106,7 @@ impl Door for Outbound {
             }
             Bearer::Header { name, value } => {
                 // Printable ASCII by its making, so nothing is escaped.
-                let Some(text) = HeaderText::verbatim(&value) else {
+                let Some(text) = HeaderText::verbatim(value.as_str()) else {
                     return self.refuse(RefusalStatus::Unavailable, "outbound_token_unavailable");
                 };
                 let set = vec![(name.as_str(), text)];
