@@ -190,12 +190,14 @@ pub fn allow(mutations: &Mutations<'_>, metadata: &[MetadataField<'_>]) -> Answe
     let set: usize = mutations
         .set
         .iter()
-        .map(|(name, value)| field_length(header_option_length(name, value.as_str())))
+        .map(|(name, value)| field_length(header_option_length((name, value.as_str()), OVERWRITE)))
         .sum();
     let response_too: usize = mutations
         .response_too
         .iter()
-        .map(|(name, value, _)| field_length(header_option_length(name, value.as_str())))
+        .map(|(name, value, present)| {
+            field_length(header_option_length((name, value.as_str()), present.action()))
+        })
         .sum();
     let too: usize = mutations.removed_too.iter().map(|name| field_length(name.len())).sum();
     let ok = set + mutations.removed.len() + too + mutations.response.len() + response_too;
@@ -231,7 +233,7 @@ pub fn deny(
     let http_status = 1 + varint_length(http);
     let head: usize = headers
         .iter()
-        .map(|(name, value)| field_length(header_option_length(name, value.as_str())))
+        .map(|(name, value)| field_length(header_option_length((name, value.as_str()), OVERWRITE)))
         .sum();
     let text = if body.is_empty() { 0 } else { field_length(body.len()) };
     let denied = field_length(http_status) + head + text;
@@ -253,13 +255,13 @@ pub fn deny(
     Answer(out.into())
 }
 
-/// `append { value: false }` (empty message) and an action. Both are sent: which one Envoy obeys depends on its version,
-/// and each alone would append in one of them.
-type Action = [u8; 4];
-/// `OVERWRITE_IF_EXISTS_OR_ADD`.
-const OVERWRITE: Action = [0x12, 0x00, 0x18, 0x02];
-/// `ADD_IF_ABSENT`. Obeyed on responses.
-const ADD_IF_ABSENT: Action = [0x12, 0x00, 0x18, 0x01];
+/// The encoded fields that say what happens to a header that is there.
+type Action = &'static [u8];
+/// `append { value: false }` (empty message) and `append_action: OVERWRITE_IF_EXISTS_OR_ADD`. Both are sent: which
+/// one Envoy obeys depends on its version, and each alone would append in one of them.
+const OVERWRITE: Action = &[0x12, 0x00, 0x18, 0x02];
+/// `append_action: ADD_IF_ABSENT`, for responses. Beside an `append` Envoy does not obey it.
+const ADD_IF_ABSENT: Action = &[0x18, 0x01];
 
 /// `headers` of either response, and `response_headers_to_add`.
 const ON_REQUEST: u8 = 2;
@@ -274,16 +276,16 @@ impl Present {
     }
 }
 
-fn header_option_length(name: &str, value: &str) -> usize {
-    field_length(field_length(name.len()) + field_length(value.len())) + size_of::<Action>()
+fn header_option_length((name, value): (&str, &str), action: Action) -> usize {
+    field_length(field_length(name.len()) + field_length(value.len())) + action.len()
 }
 
 fn put_header_option(out: &mut Vec<u8>, field: u8, (name, value): (&str, &str), action: Action) {
-    put_header(out, field, header_option_length(name, value));
+    put_header(out, field, header_option_length((name, value), action));
     put_header(out, 1, field_length(name.len()) + field_length(value.len()));
     put_bytes(out, 1, name.as_bytes());
     put_bytes(out, 2, value.as_bytes());
-    out.extend_from_slice(&action);
+    out.extend_from_slice(action);
 }
 
 fn struct_entry_length((name, value): &MetadataField<'_>) -> usize {
