@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use hopgate::authn::ApiKeys;
 use hopgate::config::SidecarOverrides;
 use hopgate::identity::TrustDomain;
-use hopgate::policy::{self, PolicySet, Preset, Resource, Workload};
+use hopgate::policy::{self, MeshPolicySpec, PolicySet, Preset, Resource, Surroundings, Workload};
 use hopgate::runtime::{Address, Clock};
 use hopgate::sidecar::Bound;
 
@@ -78,8 +78,16 @@ fn every_provider_example_is_good() {
             namespace: "shop".into(),
             labels: [("app".to_owned(), app.to_owned())].into(),
         };
-        let set =
-            PolicySet::compile(&policies, &names, &workload).unwrap_or_else(|e| panic!("{e:?}"));
+        let set = PolicySet::compile(
+            &policies,
+            &Surroundings {
+                workload: &workload,
+                mesh: &MeshPolicySpec::absent(),
+                providers: &names,
+                engines: &[],
+            },
+        )
+        .unwrap_or_else(|e| panic!("{e:?}"));
         assert_eq!(set.rule_count() > 0, !policies.is_empty(), "{name}");
     }
     let keys = folder.join("api-keys/keys.yaml");

@@ -1,12 +1,14 @@
 //! Policies through the public API: the exact texts of mistakes, and what the tables of cases must hold.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
 
 use hopgate::identity::TrustDomain;
 use hopgate::policy::suite::{Case, Outcome, Suite};
 use hopgate::policy::{
-    AccessPolicy, Credentials, Decision, Facts, PolicySet, Resource, Workload, parse, yaml,
+    AccessPolicy, Credentials, Decision, Facts, MeshPolicySpec, PolicySet, Resource, Surroundings,
+    Workload, parse, yaml,
 };
 use serde::Deserialize;
 
@@ -54,7 +56,7 @@ fn mistakes_are_told_word_for_word() {
             Ok(resources) => {
                 let policies = only_policies(resources);
                 let providers = ["sso".to_owned()];
-                match PolicySet::compile(&policies, &providers, &workload()) {
+                match PolicySet::compile(&policies, &around(&providers)) {
                     Ok(_) => "nothing is wrong".into(),
                     Err(errors) => {
                         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -72,7 +74,7 @@ fn mistakes_are_told_word_for_word() {
 
 #[test]
 fn presentation_is_agreed_or_default() {
-    let none = PolicySet::compile(&[], &[], &workload()).unwrap();
+    let none = PolicySet::compile(&[], &around(&[])).unwrap();
     assert_eq!(none.presentation().user_header, "x-hopgate-user");
     assert_eq!(none.presentation().peer_header, "x-hopgate-peer");
     assert_eq!(none.presentation().credentials, Credentials::Strip);
@@ -84,7 +86,7 @@ fn presentation_is_agreed_or_default() {
     };
     let both =
         text("a", "userHeader: x-user") + &text("b", "userHeader: x-user, credentials: Keep");
-    let set = PolicySet::compile(&policies("p.yaml", &both), &[], &workload()).unwrap();
+    let set = PolicySet::compile(&policies("p.yaml", &both), &around(&[])).unwrap();
     assert_eq!(set.presentation().user_header, "x-user");
     assert_eq!(set.presentation().credentials, Credentials::Keep);
     assert_eq!(set.rule_count(), 0);
@@ -92,7 +94,7 @@ fn presentation_is_agreed_or_default() {
 
 #[test]
 fn rules_without_a_policy_admit_nobody() {
-    let set = PolicySet::compile(&[], &[], &workload()).unwrap();
+    let set = PolicySet::compile(&[], &around(&[])).unwrap();
     let facts = Facts::at(UNIX_EPOCH);
     assert_eq!(set.decide(&facts), Decision::NothingAllows);
 }
@@ -124,6 +126,12 @@ fn a_configuration_file_is_read_with_the_same_errors() {
     assert!(yaml::parse_one::<serde_json::Value>("bomb.yaml", bomb).is_err());
     let huge = "a".repeat(17 * 1024 * 1024);
     assert!(yaml::parse_one::<String>("huge.yaml", &huge).is_err());
+}
+
+fn around(providers: &[String]) -> Surroundings<'_> {
+    static WORKLOAD: LazyLock<Workload> = LazyLock::new(workload);
+    static MESH: LazyLock<MeshPolicySpec> = LazyLock::new(MeshPolicySpec::absent);
+    Surroundings { workload: &WORKLOAD, mesh: &MESH, providers, engines: &[] }
 }
 
 fn workload() -> Workload {

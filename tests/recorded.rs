@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
 use hopgate::authn::{Files, Learned, Providers, Verifier};
 use hopgate::authz::{Attempt, Checked, Gate, Outcome, RECORD_FIELDS, Snapshot};
 use hopgate::identity::TrustDomain;
-use hopgate::policy::{PolicySet, Resource, Workload, parse};
+use hopgate::policy::{MeshPolicySpec, PolicySet, Resource, Surroundings, Workload, parse};
 use hopgate::runtime::Clock;
 use prost::Message as _;
 
@@ -40,7 +40,18 @@ fn gate(rules: &str) -> Gate {
             Resource::IdentityProvider(_) | Resource::MeshPolicy(_) => None,
         })
         .collect();
-    let set = Arc::new(PolicySet::compile(&policies, &[], &workload).unwrap());
+    let set = Arc::new(
+        PolicySet::compile(
+            &policies,
+            &Surroundings {
+                workload: &workload,
+                mesh: &MeshPolicySpec::absent(),
+                providers: &[],
+                engines: &[],
+            },
+        )
+        .unwrap(),
+    );
     let snapshot =
         Snapshot::new("golden.0".to_owned(), set, Providers::new(&[], &Files::none()).unwrap());
     let verifier = Arc::new(Verifier::new(10).unwrap());

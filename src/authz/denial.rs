@@ -10,8 +10,21 @@ use crate::policy::{Decision, UndecidableReason};
 pub(super) fn verdict(decision: Decision<'_>) -> Verdict<'_> {
     match decision {
         Decision::Allow(rule) => Verdict::Permit(Permit::by(rule)),
+        Decision::Unguarded => Verdict::Permit(Permit::unguarded()),
         Decision::Deny(rule) => {
             Verdict::Denial(Denial::new("denied_by_rule", "a deny rule matches").by(rule))
+        }
+        Decision::StepUp(rule, _) => Verdict::Denial(
+            Denial::new("step_up_required", "the rule asks for a stronger or more recent sign-in")
+                .by(rule)
+                .challenge_with(Challenge::Invalid),
+        ),
+        Decision::AskFirst(engines) => Verdict::Denial(Denial::new(
+            "engine_unavailable",
+            format!("not asked in time: {}", engines.join(", ")),
+        )),
+        Decision::Undecidable(rule, reason @ UndecidableReason::EngineFailed { .. }) => {
+            Verdict::Denial(Denial::new("engine_unavailable", reason.to_string()).by(rule))
         }
         // With a user the condition might have had an answer.
         Decision::Undecidable(rule, reason @ UndecidableReason::NoUser) => Verdict::Denial(

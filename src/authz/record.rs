@@ -216,7 +216,7 @@ mod tests {
     use super::super::snapshot::Snapshot;
     use super::*;
     use crate::authn::{Files, Providers};
-    use crate::policy::{Decision, PolicySet, UserParts, Workload};
+    use crate::policy::{Decision, MeshPolicySpec, PolicySet, Surroundings, UserParts, Workload};
 
     fn line(roles: Vec<String>, attributes: CallerAttributes) -> serde_json::Value {
         let workload = Workload {
@@ -224,7 +224,16 @@ mod tests {
             namespace: "shop".to_owned(),
             labels: std::collections::BTreeMap::new(),
         };
-        let policies = PolicySet::compile(&[], &[], &workload).unwrap();
+        let policies = PolicySet::compile(
+            &[],
+            &Surroundings {
+                workload: &workload,
+                mesh: &MeshPolicySpec::absent(),
+                providers: &[],
+                engines: &[],
+            },
+        )
+        .unwrap();
         let providers = Providers::new(&[], &Files::none()).unwrap();
         let snapshot = Snapshot::new("r".to_owned(), std::sync::Arc::new(policies), providers);
         let user = UserFacts::new(UserParts {

@@ -29,7 +29,10 @@ fn allow<'s>(judged: &Judged<'s, '_>, permit: &Permit<'s>) -> Result<Answer, Den
     let presentation = judged.snapshot.presentation();
     let http = judged.request.as_ref().and_then(|request| request.http.as_ref());
     let mutations = presentation.mutations(http, &told(judged))?;
-    let outcome = [("decision", "allow"), ("rule", permit.rule().as_str())];
+    let outcome = [
+        ("decision", "allow"),
+        ("rule", permit.rule().map(|rule| rule.as_str()).unwrap_or_default()),
+    ];
     Ok(with_metadata(judged, &outcome, |metadata| answer::allow(&mutations, metadata)))
 }
 

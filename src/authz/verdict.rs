@@ -17,10 +17,10 @@ pub enum Verdict<'s> {
     Denial(Denial<'s>),
 }
 
-/// Proof that a rule of the snapshot admitted the request. The only thing an allowing answer is made from.
+/// Proof that the rules of the snapshot let the request pass. The only thing an allowing answer is made from.
 #[derive(Debug)]
 pub struct Permit<'s> {
-    rule: &'s RuleName,
+    rule: Option<&'s RuleName>,
 }
 
 /// A refusal, told twice: shortly to the client, exactly to the operator.
@@ -41,12 +41,17 @@ pub struct Denial<'s> {
 impl<'s> Permit<'s> {
     /// Visible to the gate alone.
     pub(super) fn by(rule: &'s RuleName) -> Self {
-        Self { rule }
+        Self { rule: Some(rule) }
     }
 
-    /// The rule that admitted the request.
+    /// Nobody guards the workload. Visible to the gate alone.
+    pub(super) fn unguarded() -> Self {
+        Self { rule: None }
+    }
+
+    /// The rule that admitted the request; nothing where nobody guards the workload.
     #[must_use]
-    pub fn rule(&self) -> &'s RuleName {
+    pub fn rule(&self) -> Option<&'s RuleName> {
         self.rule
     }
 }
@@ -65,8 +70,8 @@ impl<'s> Denial<'s> {
         }
     }
 
-    pub(super) fn by(mut self, rule: &'s RuleName) -> Self {
-        self.rule = Some(rule);
+    pub(super) fn by(mut self, rule: impl Into<Option<&'s RuleName>>) -> Self {
+        self.rule = rule.into();
         self
     }
 
@@ -152,7 +157,7 @@ impl<'s> Verdict<'s> {
     #[must_use]
     pub fn rule(&self) -> Option<&'s RuleName> {
         match self {
-            Self::Permit(permit) => Some(permit.rule),
+            Self::Permit(permit) => permit.rule,
             Self::Denial(denial) => denial.rule,
         }
     }

@@ -8,7 +8,10 @@ use super::access::{ClaimValue, Users};
 pub(super) enum Asked<'a> {
     Nothing,
     Provider(&'a [String]),
+    Subject(&'a [String]),
+    Tenant(&'a [String]),
     Role(&'a [String]),
+    Group(&'a [String]),
     Scope(&'a [String]),
     Claim(&'a str, &'a [ClaimValue]),
 }
@@ -17,7 +20,10 @@ pub(super) enum Asked<'a> {
 #[derive(Default)]
 pub(super) struct Popularity<'a> {
     providers: HashMap<&'a str, usize>,
+    subjects: HashMap<&'a str, usize>,
+    tenants: HashMap<&'a str, usize>,
     roles: HashMap<&'a str, usize>,
+    groups: HashMap<&'a str, usize>,
     scopes: HashMap<&'a str, usize>,
     claims: HashMap<(&'a str, &'a ClaimValue), usize>,
 }
@@ -32,7 +38,10 @@ impl<'a> Popularity<'a> {
         };
         for users in all {
             add(&mut popularity.providers, &users.providers);
+            add(&mut popularity.subjects, &users.subjects);
+            add(&mut popularity.tenants, &users.tenants);
             add(&mut popularity.roles, &users.roles);
+            add(&mut popularity.groups, &users.groups);
             add(&mut popularity.scopes, &users.scopes);
             for (name, values) in &users.claims {
                 for value in values {
@@ -49,8 +58,17 @@ impl<'a> Popularity<'a> {
             names.iter().filter_map(|name| counts.get(name.as_str())).sum()
         };
         let mut options: Vec<(usize, Asked<'a>)> = Vec::new();
+        if let Some(subjects) = &users.subjects {
+            options.push((sum(&self.subjects, subjects), Asked::Subject(subjects)));
+        }
+        if let Some(tenants) = &users.tenants {
+            options.push((sum(&self.tenants, tenants), Asked::Tenant(tenants)));
+        }
         if let Some(roles) = &users.roles {
             options.push((sum(&self.roles, roles), Asked::Role(roles)));
+        }
+        if let Some(groups) = &users.groups {
+            options.push((sum(&self.groups, groups), Asked::Group(groups)));
         }
         if let Some(scopes) = &users.scopes {
             options.push((sum(&self.scopes, scopes), Asked::Scope(scopes)));

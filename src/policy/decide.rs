@@ -1,9 +1,11 @@
 //! One decision over the candidates that the index finds.
 
-use super::access::Effect;
+use std::borrow::Cow;
+
+use super::compiled::{Certainty, Compiled, RuleName, Rules};
 use super::facts::Facts;
 use super::index::{EntryId, Visitor};
-use super::set::{Compiled, Entry, PolicySet, RuleName};
+use super::rule::{Effect, StepUp};
 
 /// The outcome for one request or connection. Only [`Decision::Allow`] admits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,12 @@ pub enum Decision<'s> {
     Allow(&'s RuleName),
     /// This rule refuses it.
     Deny(&'s RuleName),
+    /// This rule would admit it if the user signed in as the rule asks, and nothing else admits it.
+    StepUp(&'s RuleName, &'s StepUp),
+    /// These engines have to be asked before it can be decided, by the names of their resources. Not empty.
+    AskFirst(Vec<&'s str>),
+    /// No enforced policy selects the workload, and the mesh lets such workloads go unguarded.
+    Unguarded,
     /// No rule admits it, and no user is known; a rule for this peer and request asks for one.
     NothingAllowsAnonymous,
     /// No rule admits it.
@@ -21,7 +29,7 @@ pub enum Decision<'s> {
     Undecidable(&'s RuleName, UndecidableReason),
 }
 
-/// Why a condition has no answer. Holds names, never the values of claims or headers.
+/// Why a rule has no answer. Holds names, never the values of claims or headers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UndecidableReason {
     /// It asks for the peer, and there is none.
@@ -39,24 +47,47 @@ pub enum UndecidableReason {
     /// It asks for the request, and this is a connection.
     #[error("the condition asks for the request, and this is a connection")]
     NoRequest,
+    /// It asks for the port, and the proxy did not tell it.
+    #[error("the rule asks for the port, and the proxy did not tell it")]
+    NoPort,
+    /// It asks for the address on the wire, and there is none.
+    #[error("the rule asks for the address of the caller, and there is none")]
+    NoSource,
+    /// It asks for the address in front of the trusted proxies, and they did not tell it.
+    #[error("the rule asks for the address of the client, and no trusted proxy told it")]
+    NoForwarded,
+    /// It asks for a parameter of the query that is there several times or can be read in two ways.
+    #[error("the rule asks for the query parameter {0:?}, which can be read in several ways")]
+    QueryAmbiguous(String),
+    /// It asks an engine that says nothing about such a request.
+    #[error("the engine {0:?} says nothing about this request")]
+    EngineUndefined(String),
+    /// It asks an engine that could not say.
+    #[error("the engine {engine:?} could not say: {why}")]
+    EngineFailed {
+        /// The name of its resource.
+        engine: String,
+        /// Why, for the operator.
+        why: Cow<'static, str>,
+    },
     /// It asks for a claim, field or header that is not there.
     #[error("the condition asks for {0:?}, which is not there")]
     Missing(String),
     /// It asks for a header that is there several times, in another spelling, or as a value that may be joined from
     /// several lines.
-    #[error("the condition asks for the header {0:?}, which may be there several times")]
+    #[error("the rule asks for the header {0:?}, which may be there several times")]
     HeaderRepeated(String),
     /// It asks for a header that is not UTF-8.
-    #[error("the condition asks for the header {0:?}, which is no text")]
+    #[error("the rule asks for the header {0:?}, which is no text")]
     HeaderNotText(String),
     /// It asks for the body, and there is none or the proxy did not hand it on.
-    #[error("the condition asks for the body, and none was handed on")]
+    #[error("the rule asks for the body, and none was handed on")]
     NoBody,
     /// It asks for the body, of which only the beginning was handed on.
-    #[error("the condition asks for the body, of which only the beginning was handed on")]
+    #[error("the rule asks for the body, of which only the beginning was handed on")]
     BodyTruncated,
     /// It asks for the body, which cannot be read.
-    #[error("the condition asks for the body, which cannot be read: {0}")]
+    #[error("the rule asks for the body, which cannot be read: {0}")]
     BodyUnreadable(&'static str),
     /// Evaluating it over these facts takes too many steps.
     #[error("the condition takes too many steps over what was sent")]
@@ -72,19 +103,72 @@ pub enum UndecidableReason {
     Panicked,
 }
 
-/// What became of a rule whose path, method and peer matched.
+/// What became of a rule whose host, path, method and peer matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It matches.
     Matched,
-    /// The user lacks what it asks for.
-    OtherUser(Mismatch),
-    /// Its condition is false.
-    ConditionFalse,
-    /// The program that calls for the user lacks what it asks for.
-    OtherClient(Mismatch),
+    /// This part does not match.
+    Differs(Difference),
+    /// It matches but for how the user signed in.
+    StepUp,
+    /// It matches but for what its engine says, which was not asked yet.
+    NotAsked,
     /// It has no answer.
     Undecidable(UndecidableReason),
+}
+
+/// The part of a rule that does not match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Difference {
+    /// Another workload.
+    Peer,
+    /// The user lacks this.
+    User(Mismatch),
+    /// The program that calls for the user lacks this.
+    Client(Mismatch),
+    /// It is a connection, and the rule is for requests.
+    Connection,
+    /// Another host.
+    Host,
+    /// Another port.
+    Port,
+    /// Another method.
+    Method,
+    /// Another path.
+    Path,
+    /// No such header, or another value.
+    Header,
+    /// No such parameter in the query, or another value.
+    Query,
+    /// Another JSON-RPC call.
+    Rpc,
+    /// Another TLS server name.
+    Sni,
+    /// Another address on the wire.
+    Source,
+    /// Another address in front of the trusted proxies.
+    Forwarded,
+    /// Not the time for it.
+    Time,
+    /// One of `notPeers`.
+    NotPeer,
+    /// One of `notUsers`.
+    NotUser,
+    /// One of `notClients`.
+    NotClient,
+    /// One of `notRequests`.
+    NotRequest,
+    /// One of `notSources`.
+    NotSource,
+    /// One of `notForwardedFor`.
+    NotForwarded,
+    /// In one of `notTimes`.
+    NotTime,
+    /// Its condition is false.
+    Condition,
+    /// Its engine says no, or nothing.
+    Engine,
 }
 
 /// What a user or client lacks.
@@ -92,12 +176,18 @@ pub enum Fate {
 pub enum Mismatch {
     /// There is no verified user.
     NoUser,
+    /// There is one, and the rule is for those who are not signed in.
+    SignedIn,
     /// The token is another provider's.
     Provider,
     /// No such role.
     Role,
     /// No such scope.
     Scope,
+    /// Another tenant.
+    Tenant,
+    /// Another mail address.
+    Email,
     /// No such claim, or another value.
     Claim,
     /// Another subject.
@@ -138,27 +228,46 @@ impl Recorder for NoRecorder {
 
 /// Decides.
 pub(super) fn judge<'s, R: Recorder>(
-    set: &'s PolicySet,
+    rules: &'s Rules,
     facts: &Facts<'_>,
     recorder: &mut R,
 ) -> Decision<'s> {
     let mut found = Found::default();
-    set.index.visit(facts, &mut Judge { set, facts, recorder, found: &mut found });
-    let name = |rule: usize| set.rules.get(rule).map(|rule| &rule.name);
-    let Found { deny, undecidable, allow, wants_user } = found;
-    if let Some(rule) = deny.and_then(name) {
-        return Decision::Deny(rule);
+    rules.index.visit(facts, &mut Judge { rules, facts, recorder, found: &mut found });
+    let rule = |place: usize| rules.rules.get(place);
+    let Found { deny, undecidable, allow, step_up, ask, wants_user } = found;
+    if let Some(rule) = deny.and_then(rule) {
+        return Decision::Deny(&rule.name);
     }
-    if let Some((rule, reason)) = undecidable
-        && let Some(rule) = name(rule)
+    // Refused already, whatever the engines say.
+    if let Some((place, reason)) = undecidable
+        && let Some(rule) = rule(place)
     {
-        return Decision::Undecidable(rule, reason);
+        return Decision::Undecidable(&rule.name, reason);
     }
-    match allow.and_then(name) {
-        Some(rule) => Decision::Allow(rule),
-        None if wants_user => Decision::NothingAllowsAnonymous,
-        None => Decision::NothingAllows,
+    let engines = engines(rules, ask);
+    if !engines.is_empty() {
+        return Decision::AskFirst(engines);
     }
+    if let Some(rule) = allow.and_then(rule) {
+        return Decision::Allow(&rule.name);
+    }
+    if let Some(rule) = step_up.and_then(rule)
+        && let Some(step_up) = &rule.rule.step_up
+    {
+        return Decision::StepUp(&rule.name, step_up);
+    }
+    if wants_user { Decision::NothingAllowsAnonymous } else { Decision::NothingAllows }
+}
+
+fn engines(rules: &Rules, ask: Vec<usize>) -> Vec<&str> {
+    let mut names: Vec<&str> = ask
+        .into_iter()
+        .filter_map(|place| rules.rules.get(place)?.rule.engine.as_deref())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// The first rule of each outcome so far. Candidates come in no order; the lowest place wins.
@@ -167,12 +276,15 @@ struct Found {
     deny: Option<usize>,
     undecidable: Option<(usize, UndecidableReason)>,
     allow: Option<usize>,
+    step_up: Option<usize>,
+    /// Rules whose engine was not asked.
+    ask: Vec<usize>,
     wants_user: bool,
 }
 
 /// Considers what the index finds.
 struct Judge<'j, 'f, R> {
-    set: &'j PolicySet,
+    rules: &'j Rules,
     facts: &'j Facts<'f>,
     recorder: &'j mut R,
     found: &'j mut Found,
@@ -180,7 +292,7 @@ struct Judge<'j, 'f, R> {
 
 impl<R: Recorder> Visitor for Judge<'_, '_, R> {
     fn entry(&mut self, entry: EntryId) {
-        self.found.consider(self.set, entry, self.facts, self.recorder);
+        self.found.consider(self.rules, entry, self.facts, self.recorder);
     }
 
     fn wants_user(&mut self) {
@@ -191,44 +303,44 @@ impl<R: Recorder> Visitor for Judge<'_, '_, R> {
 impl Found {
     fn consider<R: Recorder>(
         &mut self,
-        set: &PolicySet,
+        rules: &Rules,
         entry: EntryId,
         facts: &Facts<'_>,
         recorder: &mut R,
     ) {
-        let Some(entry) = set.entries.get(entry) else { return };
-        let Some(rule) = set.rules.get(entry.rule) else { return };
+        let Some(entry) = rules.entries.get(entry) else { return };
+        let Some(rule) = rules.rules.get(entry.rule) else { return };
         if !R::EVERY && self.is_settled_without(entry.rule, rule) {
             return;
         }
-        let fate = fate(set, rule, entry, facts);
-        recorder.candidate(&rule.name, rule.effect, &fate);
+        let fate = rule.fate(entry, facts, &rules.environment);
+        recorder.candidate(&rule.name, rule.rule.effect, &fate);
         let place = entry.rule;
-        match (fate, rule.effect) {
+        match (fate, rule.rule.effect) {
             (Fate::Matched, Effect::Deny) => keep_first(&mut self.deny, place),
             (Fate::Matched, Effect::Allow) => keep_first(&mut self.allow, place),
+            (Fate::StepUp, Effect::Allow | Effect::Deny) => keep_first(&mut self.step_up, place),
+            (Fate::NotAsked, Effect::Allow | Effect::Deny) => self.ask.push(place),
             (Fate::Undecidable(reason), Effect::Allow | Effect::Deny) => {
                 if self.undecidable.as_ref().is_none_or(|(first, _)| place < *first) {
                     self.undecidable = Some((place, reason));
                 }
             }
-            (
-                Fate::OtherUser(_) | Fate::OtherClient(_) | Fate::ConditionFalse,
-                Effect::Allow | Effect::Deny,
-            ) => {}
+            (Fate::Differs(_), Effect::Allow | Effect::Deny) => {}
         }
     }
 
     /// True when whatever this rule says cannot change the outcome.
     fn is_settled_without(&self, place: usize, rule: &Compiled) -> bool {
         if let Some(deny) = self.deny {
-            return rule.effect == Effect::Allow || place >= deny;
+            return rule.rule.effect == Effect::Allow || place >= deny;
         }
-        if rule.effect == Effect::Deny {
+        if rule.rule.effect == Effect::Deny {
             return false;
         }
         let after_undecidable = self.undecidable.as_ref().is_some_and(|(first, _)| place > *first);
-        let after_allow = rule.when.is_none() && self.allow.is_some_and(|first| place >= first);
+        let after_allow =
+            rule.certainty == Certainty::Always && self.allow.is_some_and(|first| place >= first);
         after_undecidable || after_allow
     }
 }
@@ -236,27 +348,5 @@ impl Found {
 fn keep_first(first: &mut Option<usize>, place: usize) {
     if first.is_none_or(|first| place < first) {
         *first = Some(place);
-    }
-}
-
-/// Path, method and peer matched by the way the index found the entry; the rest is checked in full here.
-fn fate(set: &PolicySet, rule: &Compiled, entry: &Entry, facts: &Facts<'_>) -> Fate {
-    let lacks: [fn(Mismatch) -> Fate; 2] = [Fate::OtherUser, Fate::OtherClient];
-    let asked = [(&rule.users, facts.user), (&rule.clients, facts.client)];
-    for ((asked, held), lacks) in asked.into_iter().zip(lacks) {
-        let Some(asked) = asked else { continue };
-        match held.map_or(Err(Unmet::Lacks(Mismatch::NoUser)), |held| asked.check_user(held)) {
-            Ok(()) => {}
-            Err(Unmet::Lacks(mismatch)) => return lacks(mismatch),
-            Err(Unmet::GroupsUnknown) => {
-                return Fate::Undecidable(UndecidableReason::GroupsUnknown);
-            }
-        }
-    }
-    let Some(when) = &rule.when else { return Fate::Matched };
-    match when.evaluate(facts, entry.template.as_ref(), &set.environment) {
-        Ok(true) => Fate::Matched,
-        Ok(false) => Fate::ConditionFalse,
-        Err(reason) => Fate::Undecidable(reason),
     }
 }

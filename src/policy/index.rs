@@ -1,4 +1,4 @@
-//! Rules by what a request has: path, then method, then peer, then user.
+//! Rules by what a request has: host, then path, then method, then peer, then user.
 //!
 //! Each step is one look-up by what the request brings, never a walk over rules, so a decision costs what the
 //! request is long, however many rules cannot match it.
@@ -6,35 +6,30 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use serde_json::Value;
-
-use super::access::{ClaimValue, Effect, Users};
-use super::asked::{Asked, Popularity};
-use super::facts::{Facts, RequestFacts, UserFacts};
+use super::access::UserPattern;
+use super::by_peer::ByPeer;
+use super::facts::{Facts, RequestFacts};
+use super::rule::{Effect, HostPattern, Peers};
 use super::template::{PathTemplate, Rest, Segment};
-use super::users::{scalars, whole};
 
 /// Keyed at random: the texts looked up come from strangers.
-type Table<V> = HashMap<Box<str>, V, foldhash::fast::RandomState>;
-type Numbers = HashMap<i64, Vec<EntryId>, foldhash::fast::RandomState>;
+pub(super) type Table<V> = HashMap<Box<str>, V, foldhash::fast::RandomState>;
 
 /// The place of an entry in the policy set.
 pub(super) type EntryId = usize;
 
 /// Where an entry is filed. `None` stands for "whatever it is".
+#[derive(Clone, Copy)]
 pub(super) struct Address<'a> {
+    pub(super) host: Option<&'a HostPattern>,
     pub(super) template: Option<&'a PathTemplate>,
     pub(super) methods: Option<&'a [String]>,
     pub(super) peers: &'a Peers,
     pub(super) effect: Effect,
 }
 
-/// Which peers an entry is for, with the trust domain of the workload filled in.
-pub(super) enum Peers {
-    Unrestricted,
-    Any,
-    Exactly(Vec<String>),
-}
+/// What entries ask of users, and what they do.
+pub(super) type UsersOf<'r, 'f> = dyn Fn(EntryId) -> Option<(&'r UserPattern, Effect)> + 'f;
 
 /// Told what the index finds.
 pub(super) trait Visitor {
@@ -47,6 +42,16 @@ pub(super) trait Visitor {
 /// All entries of a policy set.
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    /// Those that name no host.
+    any_host: Tree,
+    exactly: Table<Tree>,
+    /// By what stands behind `*.`.
+    below: Table<Tree>,
+}
+
+/// Entries by path.
+#[derive(Debug)]
+struct Tree {
     /// Those that name no path.
     anywhere: ByMethod,
     /// A tree of path segments; the first node is the root.
@@ -69,52 +74,66 @@ struct ByMethod {
     named: Table<ByPeer>,
 }
 
-#[derive(Debug, Default)]
-struct ByPeer {
-    unrestricted: ByUser,
-    any: ByUser,
-    exactly: Table<ByUser>,
-}
-
-#[derive(Debug, Default)]
-struct ByUser {
-    /// Filed while building, emptied by `seal`.
-    pending: Vec<EntryId>,
-    unrestricted: Vec<EntryId>,
-    verified: Option<Box<Verified>>,
-    /// One of those in `verified` is an allow rule.
-    admits_users: bool,
-}
-
-/// Entries that ask for a verified user, each filed under the one thing it asks for that the fewest others ask for.
-#[derive(Debug, Default)]
-struct Verified {
-    any: Vec<EntryId>,
-    providers: Table<Vec<EntryId>>,
-    roles: Table<Vec<EntryId>>,
-    scopes: Table<Vec<EntryId>>,
-    claims: Vec<(Box<str>, ByValue)>,
-    claim_names: Table<usize>,
-}
-
-#[derive(Debug, Default)]
-struct ByValue {
-    texts: Table<Vec<EntryId>>,
-    numbers: Numbers,
-    truths: Vec<EntryId>,
-    falsehoods: Vec<EntryId>,
-}
-
 impl Index {
     pub(super) fn new() -> Self {
-        Self { anywhere: ByMethod::default(), nodes: vec![Node::default()] }
+        Self::default()
     }
 
     /// Files an entry. What it asks of users is looked at in [`Self::seal`].
-    ///
+    pub(super) fn file(&mut self, entry: EntryId, address: &Address<'_>) {
+        let tree = match address.host {
+            None => &mut self.any_host,
+            Some(HostPattern::Exactly(name)) => {
+                self.exactly.entry(name.as_str().into()).or_default()
+            }
+            Some(HostPattern::Below(name)) => self.below.entry(name.as_str().into()).or_default(),
+        };
+        tree.file(entry, address);
+    }
+
+    /// Files every entry by what it asks of users. `users` tells that of an entry, and its effect.
+    pub(super) fn seal(&mut self, users: &UsersOf<'_, '_>) {
+        self.any_host.seal(users);
+        self.exactly.values_mut().for_each(|tree| tree.seal(users));
+        self.below.values_mut().for_each(|tree| tree.seal(users));
+    }
+
+    /// Visits the entries that may match: all others cannot.
+    pub(super) fn visit(&self, facts: &Facts<'_>, found: &mut impl Visitor) {
+        let Some(request) = &facts.request else {
+            // A connection has no host, path or method: it is reached by entries that ask for none.
+            self.any_host.anywhere.visit_any(facts, found);
+            return;
+        };
+        self.any_host.visit(request, facts, found);
+        if !self.exactly.is_empty()
+            && let Some(tree) = self.exactly.get(request.host)
+        {
+            tree.visit(request, facts, found);
+        }
+        if self.below.is_empty() {
+            return;
+        }
+        let mut rest = request.host;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if let Some(tree) = self.below.get(parent) {
+                tree.visit(request, facts, found);
+            }
+            rest = parent;
+        }
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { anywhere: ByMethod::default(), nodes: vec![Node::default()] }
+    }
+}
+
+impl Tree {
     /// A deny is filed with and without a slash at its end, because most applications take the two for one: an allow
     /// must not widen by that, and a deny must not be dodged by it.
-    pub(super) fn file(&mut self, entry: EntryId, address: &Address<'_>) {
+    fn file(&mut self, entry: EntryId, address: &Address<'_>) {
         let Some(template) = address.template else { return self.anywhere.file(entry, address) };
         let twin = match address.effect {
             Effect::Allow => None,
@@ -127,8 +146,7 @@ impl Index {
         }
     }
 
-    /// Files every entry by what it asks of users. `users` tells that of an entry, and its effect.
-    pub(super) fn seal<'r>(&mut self, users: &impl Fn(EntryId) -> Option<(&'r Users, Effect)>) {
+    fn seal(&mut self, users: &UsersOf<'_, '_>) {
         self.anywhere.seal(users);
         for node in &mut self.nodes {
             node.end.seal(users);
@@ -136,16 +154,9 @@ impl Index {
         }
     }
 
-    /// Visits the entries that may match: all others cannot.
-    pub(super) fn visit(&self, facts: &Facts<'_>, found: &mut impl Visitor) {
-        match &facts.request {
-            // A connection has no method: it is reached by rules that ask for no request.
-            None => self.anywhere.visit_any(facts, found),
-            Some(request) => {
-                self.anywhere.visit(request, facts, found);
-                self.walk(0, request.segments, &mut |methods| methods.visit(request, facts, found));
-            }
-        }
+    fn visit(&self, request: &RequestFacts<'_>, facts: &Facts<'_>, found: &mut impl Visitor) {
+        self.anywhere.visit(request, facts, found);
+        self.walk(0, request.segments, &mut |methods| methods.visit(request, facts, found));
     }
 
     fn place(&mut self, segments: &[Segment], rest: Rest) -> Option<&mut ByMethod> {
@@ -209,7 +220,7 @@ impl ByMethod {
         }
     }
 
-    fn seal<'r>(&mut self, users: &impl Fn(EntryId) -> Option<(&'r Users, Effect)>) {
+    fn seal(&mut self, users: &UsersOf<'_, '_>) {
         if let Some(peers) = &mut self.any {
             peers.seal(users);
         }
@@ -226,149 +237,6 @@ impl ByMethod {
     fn visit_any(&self, facts: &Facts<'_>, found: &mut impl Visitor) {
         if let Some(peers) = &self.any {
             peers.visit(facts, found);
-        }
-    }
-}
-
-impl ByPeer {
-    fn file(&mut self, entry: EntryId, peers: &Peers) {
-        match peers {
-            Peers::Unrestricted => self.unrestricted.pending.push(entry),
-            Peers::Any => self.any.pending.push(entry),
-            Peers::Exactly(ids) => {
-                for id in ids {
-                    self.exactly.entry(id.as_str().into()).or_default().pending.push(entry);
-                }
-            }
-        }
-    }
-
-    fn seal<'r>(&mut self, users: &impl Fn(EntryId) -> Option<(&'r Users, Effect)>) {
-        self.unrestricted.seal(users);
-        self.any.seal(users);
-        self.exactly.values_mut().for_each(|by_user| by_user.seal(users));
-    }
-
-    fn visit(&self, facts: &Facts<'_>, found: &mut impl Visitor) {
-        self.unrestricted.visit(facts.user, found);
-        if let Some(peer) = facts.peer {
-            self.any.visit(facts.user, found);
-            if let Some(by_user) = self.exactly.get(peer.as_str()) {
-                by_user.visit(facts.user, found);
-            }
-        }
-    }
-}
-
-impl ByUser {
-    fn seal<'r>(&mut self, users: &impl Fn(EntryId) -> Option<(&'r Users, Effect)>) {
-        let pending = std::mem::take(&mut self.pending);
-        let popularity =
-            Popularity::count(pending.iter().filter_map(|entry| Some(users(*entry)?.0)));
-        for entry in pending {
-            match users(entry) {
-                None => self.unrestricted.push(entry),
-                Some((users, effect)) => {
-                    self.admits_users |= effect == Effect::Allow;
-                    let verified = self.verified.get_or_insert_default();
-                    verified.file(entry, &popularity.rarest(users));
-                }
-            }
-        }
-        self.unrestricted.shrink_to_fit();
-    }
-
-    fn visit(&self, user: Option<&UserFacts>, found: &mut impl Visitor) {
-        self.unrestricted.iter().for_each(|entry| found.entry(*entry));
-        match (user, &self.verified) {
-            (Some(user), Some(verified)) => verified.visit(user, &mut |entry| found.entry(entry)),
-            (None, Some(_)) if self.admits_users => found.wants_user(),
-            (Some(_) | None, _) => {}
-        }
-    }
-}
-
-impl Verified {
-    fn file(&mut self, entry: EntryId, asked: &Asked<'_>) {
-        let into = |table: &mut Table<Vec<EntryId>>, names: &[String]| {
-            for name in names {
-                table.entry(name.as_str().into()).or_default().push(entry);
-            }
-        };
-        match asked {
-            Asked::Nothing => self.any.push(entry),
-            Asked::Provider(names) => into(&mut self.providers, names),
-            Asked::Role(names) => into(&mut self.roles, names),
-            Asked::Scope(names) => into(&mut self.scopes, names),
-            Asked::Claim(name, values) => self.file_claim(entry, name, values),
-        }
-    }
-
-    fn file_claim(&mut self, entry: EntryId, name: &str, values: &[ClaimValue]) {
-        let next = self.claims.len();
-        let place = *self.claim_names.entry(name.into()).or_insert(next);
-        if place == next {
-            self.claims.push((name.into(), ByValue::default()));
-        }
-        if let Some((_, by_value)) = self.claims.get_mut(place) {
-            by_value.file(entry, values);
-        }
-    }
-
-    fn visit(&self, user: &UserFacts, found: &mut impl FnMut(EntryId)) {
-        let mut all = |entries: Option<&Vec<EntryId>>| {
-            entries.into_iter().flatten().copied().for_each(&mut *found);
-        };
-        all(Some(&self.any));
-        all(self.providers.get(user.provider()));
-        if !self.roles.is_empty() {
-            user.roles().iter().for_each(|role| all(self.roles.get(role.as_str())));
-        }
-        if !self.scopes.is_empty() {
-            user.scopes().iter().for_each(|scope| all(self.scopes.get(scope.as_str())));
-        }
-        // The shorter of the two lists is walked: neither many rules nor a large token makes it long.
-        if self.claims.len() <= user.claims().len() {
-            for (name, by_value) in &self.claims {
-                if let Some(held) = user.claims().get(name.as_ref()) {
-                    by_value.visit(held, found);
-                }
-            }
-        } else {
-            for (name, held) in user.claims() {
-                if let Some((_, by_value)) =
-                    self.claim_names.get(name.as_str()).and_then(|place| self.claims.get(*place))
-                {
-                    by_value.visit(held, found);
-                }
-            }
-        }
-    }
-}
-
-impl ByValue {
-    fn file(&mut self, entry: EntryId, values: &[ClaimValue]) {
-        for value in values {
-            match value {
-                ClaimValue::Text(text) => self.texts.entry(text.as_str().into()).or_default(),
-                ClaimValue::Number(number) => self.numbers.entry(*number).or_default(),
-                ClaimValue::Boolean(true) => &mut self.truths,
-                ClaimValue::Boolean(false) => &mut self.falsehoods,
-            }
-            .push(entry);
-        }
-    }
-
-    fn visit(&self, held: &Value, found: &mut impl FnMut(EntryId)) {
-        for held in scalars(held) {
-            let entries = match held {
-                Value::String(text) => self.texts.get(text.as_str()),
-                Value::Number(number) => whole(number).and_then(|whole| self.numbers.get(&whole)),
-                Value::Bool(true) => Some(&self.truths),
-                Value::Bool(false) => Some(&self.falsehoods),
-                Value::Null | Value::Array(_) | Value::Object(_) => None,
-            };
-            entries.into_iter().flatten().copied().for_each(&mut *found);
         }
     }
 }

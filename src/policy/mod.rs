@@ -22,6 +22,9 @@ pub mod yaml;
 
 mod access;
 mod asked;
+mod by_peer;
+mod by_user;
+mod compiled;
 mod condition;
 mod decide;
 mod facts;
@@ -32,6 +35,7 @@ mod problem;
 mod provider;
 mod raw;
 mod resource;
+mod rule;
 mod set;
 mod template;
 mod users;
@@ -39,11 +43,10 @@ mod users;
 #[cfg(test)]
 mod tests;
 
-pub use access::{
-    AccessPolicy, AccessPolicySpec, ClaimValue, Effect, PeerPattern, RequestPattern, Rule, Users,
-};
+pub use access::{AccessPolicy, AccessPolicySpec, ClaimValue, Mode, UserPattern, Users};
+pub use compiled::RuleName;
 pub use condition::{Condition, ConditionNames, ImpliedRoles, InvalidCondition};
-pub use decide::{Decision, Fate, Mismatch, NoRecorder, Recorder, UndecidableReason};
+pub use decide::{Decision, Difference, Fate, Mismatch, NoRecorder, Recorder, UndecidableReason};
 pub use facts::{
     Body, BodyFacts, Confirmation, Connection, EngineAnswer, Engines, Facts, Forwarded, Groups,
     HeaderValue, Headers, NoBody, NoEngines, RequestFacts, RpcFacts, UserFacts, UserParts,
@@ -63,5 +66,8 @@ pub use provider::{
     Online, Place, Places, Preset, PrincipalKind, Question, Quirk, Shape, TokenRules, When,
 };
 pub use resource::{API_VERSION, KINDS, Metadata, Resource, parse};
-pub use set::{PolicySet, RuleName, Workload};
+pub use rule::{
+    Effect, Except, HostPattern, PeerPattern, RequestPattern, RpcPattern, Rule, StepUp, TimeWindow,
+};
+pub use set::{Examined, PolicySet, Surroundings, Workload};
 pub use template::{InvalidTemplate, PathTemplate};

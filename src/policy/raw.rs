@@ -10,6 +10,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::access::ClaimValue;
 use super::presentation::{RawIdentity, RawResponse};
+use super::rule::RawRule;
 use super::yaml::present;
 
 /// Only what tells which kind a document is; the rest is read once the kind is known.
@@ -49,6 +50,10 @@ pub(super) struct RawAccessPolicy {
     #[serde(default, deserialize_with = "present")]
     pub(super) selector: Option<RawSelector>,
     #[serde(default, deserialize_with = "present")]
+    pub(super) mode: Option<RawMode>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) roles: Option<BTreeMap<String, Vec<String>>>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) rules: Option<Vec<RawRule>>,
     #[serde(default, deserialize_with = "present")]
     pub(super) identity: Option<RawIdentity>,
@@ -56,69 +61,16 @@ pub(super) struct RawAccessPolicy {
     pub(super) response: Option<RawResponse>,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) enum RawMode {
+    Enforce,
+    Audit,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RawSelector {
     pub(super) match_labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawRule {
-    pub(super) name: String,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) allow: Option<RawMatch>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) deny: Option<RawMatch>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawMatch {
-    #[serde(default, deserialize_with = "present")]
-    pub(super) peers: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) users: Option<RawUsers>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) clients: Option<RawUsers>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) requests: Option<Vec<RawRequest>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) when: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawUsers {
-    #[serde(default, deserialize_with = "present")]
-    pub(super) providers: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) subjects: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) roles: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) groups: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) scopes: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) claims: Option<BTreeMap<String, Vec<ClaimValue>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) bound_by: Option<Vec<RawConfirmed>>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) enum RawConfirmed {
-    Dpop,
-    Certificate,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawRequest {
-    #[serde(default, deserialize_with = "present")]
-    pub(super) methods: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) paths: Option<Vec<String>>,
 }
 
 /// Text, a whole number or a boolean, told apart as YAML does: quote what only looks like a number.

@@ -5,6 +5,8 @@
 //! is literal: no regular expression hides in a dot, and text that looks like one is refused, because whoever wrote
 //! it meant something that it does not do.
 
+use std::borrow::Cow;
+
 /// The longest template, in bytes and in segments.
 const MAX_BYTES: usize = 1024;
 const MAX_SEGMENTS: usize = 64;
@@ -83,6 +85,16 @@ pub enum InvalidTemplate {
     Repeated(String),
 }
 
+/// Whether a slash at the end of a path makes a difference. Most applications take the two for one: an allow must not
+/// widen by that, and a deny must not be dodged by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slash {
+    /// It does.
+    Exactly,
+    /// It does not.
+    Either,
+}
+
 impl PathTemplate {
     /// Parses and checks a template.
     ///
@@ -139,6 +151,35 @@ impl PathTemplate {
         }
     }
 
+    /// Compares it with the decoded segments of a path.
+    pub(super) fn matches(&self, path: &[Cow<'_, str>], slash: Slash) -> bool {
+        if self.matches_exactly(path) {
+            return true;
+        }
+        match (slash, path) {
+            (Slash::Exactly, _) => false,
+            (Slash::Either, [before @ .., last]) if last.is_empty() && !before.is_empty() => {
+                self.matches_exactly(before)
+            }
+            // The path with a slash behind it.
+            (Slash::Either, _) => match self.segments.split_last() {
+                Some((Segment::Literal(last), before)) if last.is_empty() => {
+                    !before.is_empty() && self.rest == Rest::Nothing && all_match(before, path)
+                }
+                Some(_) | None => false,
+            },
+        }
+    }
+
+    fn matches_exactly(&self, path: &[Cow<'_, str>]) -> bool {
+        match self.rest {
+            Rest::Nothing => all_match(&self.segments, path),
+            Rest::Anything => path
+                .get(..self.segments.len())
+                .is_some_and(|start| all_match(&self.segments, start)),
+        }
+    }
+
     /// Which segment a variable stands for.
     pub(super) fn place_of(&self, variable: &str) -> Option<usize> {
         self.variables.iter().find(|(name, _)| name == variable).map(|(_, place)| *place)
@@ -178,6 +219,14 @@ impl PathTemplate {
         self.segments.push(Segment::Any);
         Ok(())
     }
+}
+
+fn all_match(segments: &[Segment], path: &[Cow<'_, str>]) -> bool {
+    segments.len() == path.len()
+        && segments.iter().zip(path).all(|(segment, part)| match segment {
+            Segment::Literal(text) => text == part,
+            Segment::Any => !part.is_empty(),
+        })
 }
 
 fn is_name(name: &str) -> bool {

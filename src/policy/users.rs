@@ -4,13 +4,92 @@ use std::collections::BTreeMap;
 
 use serde_json::{Number, Value};
 
-use super::access::{ClaimValue, Users};
-use super::decide::{Mismatch, Unmet};
+use super::access::{ClaimValue, UserPattern, Users};
+use super::condition::ImpliedRoles;
+use super::decide::{Difference, Mismatch, UndecidableReason, Unmet};
 use super::facts::{Confirmation, Groups, UserFacts};
 use super::field::FieldPath;
 use super::problem::Problem;
-use super::raw::{RawConfirmed, RawUsers};
 use super::resource::{Checked, check_list, check_text};
+use super::rule::{RawAnonymous, RawConfirmed, RawUsers, Truth};
+
+impl UserPattern {
+    /// Reads what a rule asks of users or clients.
+    pub(super) fn check(raw: RawUsers, at: &FieldPath) -> Checked<Self> {
+        let Some(RawAnonymous::Only) = raw.anonymous else {
+            return Users::check(raw, at).map(Self::Verified);
+        };
+        let others = RawUsers { anonymous: None, ..raw };
+        if others.is_empty() {
+            return Ok(Self::Anonymous);
+        }
+        Err(Problem::new(at.field("anonymous"), "stands beside fields that ask for somebody")
+            .hint("write two rules, one for those who are not signed in"))
+    }
+
+    /// Whether somebody, or nobody, is all of this; if not, what is missing goes through `differs`.
+    pub(super) fn matches(
+        &self,
+        held: Option<&UserFacts>,
+        differs: fn(Mismatch) -> Difference,
+    ) -> Truth {
+        match (self, held) {
+            (Self::Anonymous, None) => Truth::Holds,
+            (Self::Anonymous, Some(_)) => Truth::Fails(differs(Mismatch::SignedIn)),
+            (Self::Verified(_), None) => Truth::Fails(differs(Mismatch::NoUser)),
+            (Self::Verified(users), Some(held)) => match users.check_user(held) {
+                Ok(()) => Truth::Holds,
+                Err(Unmet::Lacks(mismatch)) => Truth::Fails(differs(mismatch)),
+                Err(Unmet::GroupsUnknown) => Truth::Unknown(UndecidableReason::GroupsUnknown),
+            },
+        }
+    }
+
+    /// The same, with every role that implies one of those it asks for beside them.
+    pub(super) fn with_roles(&self, implied: &ImpliedRoles) -> Self {
+        match self {
+            Self::Anonymous => Self::Anonymous,
+            Self::Verified(users) => Self::Verified(Users {
+                roles: users.roles.as_ref().map(|wanted| granting(wanted, implied)),
+                ..users.clone()
+            }),
+        }
+    }
+}
+
+/// Each role that is wanted and each that implies one of them, once.
+fn granting(wanted: &[String], implied: &ImpliedRoles) -> Vec<String> {
+    let mut roles: Vec<String> = Vec::with_capacity(wanted.len());
+    for role in wanted.iter().flat_map(|role| implied.granting(role)) {
+        if !roles.iter().any(|known| known == role) {
+            roles.push(role.to_owned());
+        }
+    }
+    roles
+}
+
+impl RawUsers {
+    fn is_empty(&self) -> bool {
+        let Self {
+            anonymous,
+            providers,
+            subjects,
+            roles,
+            groups,
+            scopes,
+            tenants,
+            emails,
+            claims,
+            bound_by,
+        } = self;
+        anonymous.is_none()
+            && claims.is_none()
+            && bound_by.is_none()
+            && [providers, subjects, roles, groups, scopes, tenants, emails]
+                .into_iter()
+                .all(Option::is_none)
+    }
+}
 
 impl Users {
     /// Every list that is written must have a member the user has. What is not known is told only where it matters: to
@@ -47,6 +126,16 @@ impl Users {
         {
             return Err(Mismatch::NotBound);
         }
+        let is = |wanted: &Option<Vec<String>>, held: Option<&str>| match wanted {
+            Some(wanted) => held.is_some_and(|held| wanted.iter().any(|name| name == held)),
+            None => true,
+        };
+        if !is(&self.tenants, user.tenant()) {
+            return Err(Mismatch::Tenant);
+        }
+        if !is(&self.emails, user.email()) {
+            return Err(Mismatch::Email);
+        }
         if !has(&self.roles, user.roles()) {
             return Err(Mismatch::Role);
         }
@@ -62,8 +151,20 @@ impl Users {
 
 impl Users {
     /// Reads what a rule asks of users or clients.
-    pub(super) fn check(raw: RawUsers, at: &FieldPath) -> Checked<Self> {
-        let RawUsers { providers, subjects, roles, groups, scopes, claims, bound_by } = raw;
+    fn check(raw: RawUsers, at: &FieldPath) -> Checked<Self> {
+        let RawUsers {
+            // Told by the caller.
+            anonymous: _,
+            providers,
+            subjects,
+            roles,
+            groups,
+            scopes,
+            tenants,
+            emails,
+            claims,
+            bound_by,
+        } = raw;
         let texts = |list: Option<Vec<String>>, field: &str| {
             let at = at.field(field);
             list.map(|list| {
@@ -81,6 +182,8 @@ impl Users {
             roles: texts(roles, "roles")?,
             groups: texts(groups, "groups")?,
             scopes: texts(scopes, "scopes")?,
+            tenants: texts(tenants, "tenants")?,
+            emails: texts(emails, "emails")?,
             claims: match claims {
                 Some(claims) => check_claims(claims, &at.field("claims"))?,
                 None => Vec::new(),

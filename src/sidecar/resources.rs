@@ -8,7 +8,7 @@ use super::referenced::{References, Unreadable};
 use super::texts::{Parsed, Texts};
 use crate::authn::{KeyStore, Providers};
 use crate::authz::Snapshot;
-use crate::policy::{self, IdentityProvider, MeshPolicySpec, PolicySet, Resource};
+use crate::policy::{self, IdentityProvider, MeshPolicySpec, PolicySet, Resource, Surroundings};
 use crate::runtime::FileError;
 
 /// Everything the resource files say, compiled.
@@ -184,8 +184,8 @@ impl Resources {
         let compiled = Providers::new(&providers, &files)?;
         let mesh = Arc::new(mesh.map_or_else(MeshPolicySpec::absent, |policy| policy.spec));
         let names = [&compiled.names(), other_providers].concat();
-        let set = PolicySet::compile_in(&mesh, &policies, &names, workload)
-            .map_err(InvalidResources::Rules)?;
+        let around = Surroundings { workload, mesh: &mesh, providers: &names, engines: &[] };
+        let set = PolicySet::compile(&policies, &around).map_err(InvalidResources::Rules)?;
         refuse_shared_header(&set, &compiled)?;
         let counts = Counts {
             policies: policies.len(),

@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::authn::{Files, Providers};
-use crate::policy::{PolicySet, Resource, Workload, parse};
+use crate::policy::{MeshPolicySpec, PolicySet, Resource, Surroundings, Workload, parse};
 
 const KEYS: &str = "apiVersion: hopgate.dev/v1alpha1\nkind: IdentityProvider\n\
     metadata: { name: sso, namespace: shop }\n\
@@ -31,7 +31,18 @@ fn gate(providers: &str) -> Gate {
             Resource::AccessPolicy(_) | Resource::MeshPolicy(_) => None,
         })
         .collect();
-    let policies = Arc::new(PolicySet::compile(&[], &[], &workload).unwrap());
+    let policies = Arc::new(
+        PolicySet::compile(
+            &[],
+            &Surroundings {
+                workload: &workload,
+                mesh: &MeshPolicySpec::absent(),
+                providers: &[],
+                engines: &[],
+            },
+        )
+        .unwrap(),
+    );
     let providers = Providers::new(&providers, &Files::none()).unwrap();
     let snapshot = Snapshot::new("r".to_owned(), policies, providers);
     Gate::new(snapshot, Arc::new(Verifier::new(1).unwrap()), domain, Clock::system())

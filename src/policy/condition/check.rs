@@ -9,8 +9,8 @@ use super::operand::{is_headers, literal_text, root};
 use super::place::{Place, Source};
 use super::table::{GROUPS, Kind, Name, Root};
 use super::types::Type;
-use crate::policy::access::RequestPattern;
 use crate::policy::problem::{did_you_mean, quoted};
+use crate::policy::rule::RequestPattern;
 
 /// How deep brackets and operators may nest: evaluation recurses, and a stack overflow cannot be caught.
 pub(super) const MAX_DEPTH: usize = 48;

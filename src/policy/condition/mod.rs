@@ -44,9 +44,9 @@ use native::Native;
 pub use roles::ImpliedRoles;
 pub use table::ConditionNames;
 
-use super::access::RequestPattern;
 use super::decide::UndecidableReason;
 use super::facts::Facts;
+use super::rule::RequestPattern;
 use super::template::PathTemplate;
 
 /// The longest condition, in bytes. What needs more is several rules.

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::policy::access::Effect;
+use crate::policy::rule::Effect;
 use crate::policy::template::{PathTemplate, Rest, Segment};
 
 /// The part of a rule below `allow` or `deny`.

@@ -13,7 +13,7 @@ use crate::policy::field::FieldPath;
 use crate::policy::mesh::{MeshPolicy, MeshPolicySpec};
 use crate::policy::problem::{InvalidResource, InvalidRule, Problem};
 use crate::policy::resource::{self, Metadata, Resource};
-use crate::policy::set::{PolicySet, Workload};
+use crate::policy::set::{PolicySet, Surroundings, Workload};
 use crate::policy::yaml::{self, Document, Places};
 
 /// Peers of a policy are checked in some trust domain; which one makes no difference.
@@ -100,6 +100,9 @@ impl Documents {
         findings.extend(self.second_mesh());
         let Ok(trust_domain) = TrustDomain::parse(TRUST_DOMAIN) else { return findings };
         let policies: Vec<AccessPolicy> = self.policies.iter().map(|p| p.policy.clone()).collect();
+        // Engines are looked for where the policies decide.
+        let rules = policies.iter().flat_map(|policy| &policy.spec.rules);
+        let engines: Vec<String> = rules.filter_map(|rule| rule.engine.clone()).collect();
         let mesh = self.meshes.first();
         let mesh = mesh.map_or_else(MeshPolicySpec::absent, |(mesh, _)| mesh.spec.clone());
         for policy in &policies {
@@ -109,7 +112,15 @@ impl Documents {
                 labels: policy.spec.selector.clone().unwrap_or_default(),
             };
             let providers = self.providers_of(&workload.namespace, other_providers);
-            let set = PolicySet::compile_in(&mesh, &policies, &providers, &workload);
+            let set = PolicySet::compile(
+                &policies,
+                &Surroundings {
+                    workload: &workload,
+                    mesh: &mesh,
+                    providers: &providers,
+                    engines: &engines,
+                },
+            );
             if let Err(problems) = set {
                 findings.extend(problems.into_iter().map(|problem| self.invalid_rule(problem)));
             }

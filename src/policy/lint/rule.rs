@@ -6,8 +6,8 @@ use super::cover::{Match, TURNED, field_covers};
 use super::finding::{Finding, Lint};
 use super::read::Policy;
 use super::texts;
-use crate::policy::access::{self, Effect};
 use crate::policy::field::FieldPath;
+use crate::policy::rule::{self, Effect};
 
 /// Who calls: a rule that asks for any of these is not open to everybody.
 const WHO: [&str; 6] = ["peers", "users", "clients", "sources", "forwardedFor", "engine"];
@@ -31,7 +31,7 @@ pub(super) struct Rule<'p> {
 impl<'p> Rule<'p> {
     pub(super) fn new(
         policy: &'p Policy,
-        rule: &'p access::Rule,
+        rule: &'p rule::Rule,
         written: &'p Value,
         at: FieldPath,
     ) -> Option<Self> {

@@ -6,7 +6,7 @@ use super::cover::{Match, covers};
 use super::finding::{Finding, Lint};
 use super::read::Policy;
 use super::rule::Rule;
-use crate::policy::access::Effect;
+use crate::policy::rule::Effect;
 
 /// Lists whose members are looked at one by one where the rule as a whole still says something.
 const PARTS: [&str; 2] = ["peers", "requests"];

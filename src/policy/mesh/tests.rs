@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::identity::SpiffeId;
-use crate::policy::{Decision, Facts, PolicySet, Resource, Workload, parse};
+use crate::policy::{Decision, Facts, PolicySet, Resource, Surroundings, Workload, parse};
 
 fn mesh(spec: &str) -> Result<MeshPolicySpec, String> {
     let text = format!(
@@ -84,8 +84,9 @@ fn a_service_account_is_also_that_of_an_alias_and_of_no_other_domain() {
         labels: BTreeMap::new(),
     };
     let mesh = mesh("{ trustDomainAliases: [old.example] }").unwrap();
-    let set = PolicySet::compile_in(&mesh, std::slice::from_ref(&policy), &[], &workload).unwrap();
-    let without = PolicySet::compile(&[policy], &[], &workload).unwrap();
+    let around = |mesh| Surroundings { workload: &workload, mesh, providers: &[], engines: &[] };
+    let set = PolicySet::compile(std::slice::from_ref(&policy), &around(&mesh)).unwrap();
+    let without = PolicySet::compile(&[policy], &around(&MeshPolicySpec::absent())).unwrap();
     let allows = |set: &PolicySet, id: &str| {
         let peer = SpiffeId::parse(id).unwrap();
         matches!(

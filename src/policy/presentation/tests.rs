@@ -1,6 +1,6 @@
 use super::*;
 use crate::policy::tests::{policies, workload};
-use crate::policy::{AccessPolicy, PolicySet};
+use crate::policy::{AccessPolicy, MeshPolicySpec, PolicySet, Surroundings};
 
 fn policy(name: &str, spec: &str) -> AccessPolicy {
     let text = format!(
@@ -13,7 +13,15 @@ fn joined(specs: &[&str]) -> Result<Presentation, String> {
     let names = ["a", "b", "c"];
     let all: Vec<AccessPolicy> =
         names.iter().zip(specs).map(|(name, spec)| policy(name, spec)).collect();
-    let set = PolicySet::compile(&all, &[], &workload());
+    let set = PolicySet::compile(
+        &all,
+        &Surroundings {
+            workload: &workload(),
+            mesh: &MeshPolicySpec::absent(),
+            providers: &[],
+            engines: &[],
+        },
+    );
     set.map(|set| set.presentation().clone())
         .map_err(|problems| problems.iter().map(|problem| format!("{problem}\n")).collect())
 }

@@ -25,6 +25,7 @@ pub use preset::Preset;
 pub use proof::{ApiKeyFile, CertificateSubject, Certificates, ConfirmationRules, Demand, Nonce};
 pub(super) use raw::RawIdentityProvider;
 pub use tokens::{AbsentType, HeaderTypes, Quirk, TokenRules};
+pub(super) use value::duration;
 
 use demand::Vouched;
 use raw::RawPrincipal;

@@ -50,7 +50,7 @@ pub(super) fn check_origin(text: &str, at: &FieldPath) -> Checked<()> {
 }
 
 /// A duration within bounds.
-pub(super) fn duration(
+pub(in crate::policy) fn duration(
     text: &str,
     at: &FieldPath,
     (least, most): (Duration, Duration),

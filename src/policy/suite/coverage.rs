@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::policy::access::AccessPolicy;
-use crate::policy::set::RuleName;
+use crate::policy::compiled::RuleName;
 
 /// Where a rule stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

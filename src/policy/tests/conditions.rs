@@ -53,7 +53,7 @@ pub(super) fn decide(when: &str, facts: &Facts<'_>) -> Result<bool, UndecidableR
         Decision::Allow(_) => Ok(true),
         Decision::NothingAllows | Decision::NothingAllowsAnonymous => Ok(false),
         Decision::Undecidable(_, reason) => Err(reason),
-        Decision::Deny(rule) => panic!("{rule}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -265,6 +265,7 @@ fn deny_beats_undecidable_and_undecidable_beats_allow() {
             rule.rule().to_owned()
         }
         Decision::NothingAllows | Decision::NothingAllowsAnonymous => "nothing".into(),
+        other => panic!("{other:?}"),
     };
     assert_eq!(decided(&[allow]), "allow");
     assert_eq!(decided(&[allow, unclear]), "unclear");

@@ -252,7 +252,7 @@ fn policies_of_other_workloads_do_not_count() {
         ("bank", String::new(), false),
     ] {
         let text = document("p", namespace, &selector);
-        let set = PolicySet::compile(&policies(&text), &[], &workload()).unwrap();
+        let set = compile_policies(&policies(&text));
         assert_eq!(set.rule_count(), usize::from(counts), "{text}");
     }
 }

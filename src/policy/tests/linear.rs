@@ -336,6 +336,9 @@ fn shown(decision: &Decision<'_>) -> String {
         Decision::Deny(rule) => format!("deny {}", rule.rule()),
         Decision::NothingAllows => "nothing".into(),
         Decision::NothingAllowsAnonymous => "anonymous".into(),
+        Decision::StepUp(rule, _) => format!("step up {}", rule.rule()),
+        Decision::AskFirst(engines) => format!("ask {}", engines.join(" ")),
+        Decision::Unguarded => "unguarded".into(),
         Decision::Undecidable(rule, _) => format!("undecidable {}", rule.rule()),
     }
 }

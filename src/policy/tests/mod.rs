@@ -2,12 +2,15 @@
 
 mod conditions;
 mod cost;
+mod engines;
+mod fields;
 mod index;
 mod linear;
 mod names;
 mod native;
 mod refused;
 mod seen;
+mod times;
 mod values;
 
 use std::borrow::Cow;
@@ -56,8 +59,20 @@ pub(super) fn policies(text: &str) -> Vec<AccessPolicy> {
 }
 
 pub(super) fn compile<S: AsRef<str>>(rules: &[S]) -> PolicySet {
-    let providers = ["sso".to_owned(), "partner".to_owned()];
-    PolicySet::compile(&policies(&policy_text(rules)), &providers, &workload()).unwrap()
+    compile_policies(&policies(&policy_text(rules)))
+}
+
+pub(super) fn compile_policies(policies: &[AccessPolicy]) -> PolicySet {
+    let around = Surroundings {
+        workload: &workload(),
+        mesh: &MeshPolicySpec {
+            aliases: vec![TrustDomain::parse("old.mesh").unwrap()],
+            ..MeshPolicySpec::absent()
+        },
+        providers: &["sso".to_owned(), "partner".to_owned()],
+        engines: &["opa".to_owned(), "casbin".to_owned()],
+    };
+    PolicySet::compile(policies, &around).unwrap()
 }
 
 pub(super) fn peer(account: &str) -> SpiffeId {

@@ -64,7 +64,8 @@ fn claim_values_are_what_they_look_like_or_an_error() {
     let values = |text: &str| {
         let parsed = rule(&format!("allow: {{ users: {{ claims: {{ a: [{text}] }} }} }}")).ok()?;
         let Some(Resource::AccessPolicy(policy)) = parsed.into_iter().next() else { return None };
-        policy.spec.rules[0].users.as_ref().map(|users| users.claims[0].1.clone())
+        let Some(UserPattern::Verified(users)) = &policy.spec.rules[0].users else { return None };
+        Some(users.claims[0].1.clone())
     };
     let text = |text: &str| Some(vec![ClaimValue::Text(text.to_owned())]);
     for (written, read) in [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::authz::{Changes, Ending, Refusal, Rehearsal, Rehearsed, Snapshot, Supposed, rehearse};
 use crate::policy::suite::{Case, CaseConnection, CaseRequest, Outcome, Target};
-use crate::policy::{Effect, Fate, Mismatch, Recorder, RuleName, UserFacts};
+use crate::policy::{Difference, Effect, Fate, Mismatch, Recorder, RuleName, UserFacts};
 use crate::proto::check::{Address, Check, Http, Peer};
 
 /// Envoy says so of every body that it handed on whole.
@@ -132,16 +132,53 @@ impl Candidates {
 fn told(fate: &Fate) -> String {
     match fate {
         Fate::Matched => "matches".to_owned(),
-        Fate::OtherUser(lack) => format!("does not match: {}", lacks("user", *lack)),
-        Fate::OtherClient(lack) => format!("does not match: {}", lacks("client", *lack)),
-        Fate::ConditionFalse => "does not match: its condition is false".to_owned(),
+        Fate::Differs(Difference::User(lack)) => {
+            format!("does not match: {}", lacks("user", *lack))
+        }
+        Fate::Differs(Difference::Client(lack)) => {
+            format!("does not match: {}", lacks("client", *lack))
+        }
+        Fate::Differs(difference) => format!("does not match: {}", other(*difference)),
+        Fate::StepUp => "would match after a stronger or more recent sign-in".to_owned(),
+        Fate::NotAsked => "would match if its engine said yes".to_owned(),
         Fate::Undecidable(reason) => format!("cannot be decided: {reason}"),
+    }
+}
+
+fn other(difference: Difference) -> &'static str {
+    match difference {
+        Difference::User(_) | Difference::Client(_) => "somebody else calls",
+        Difference::Peer => "it is for other peers",
+        Difference::Connection => "it is for requests, and this is a connection",
+        Difference::Host => "it is for other hosts",
+        Difference::Port => "it is for other ports",
+        Difference::Method => "it is for other methods",
+        Difference::Path => "it is for other paths",
+        Difference::Header => "a header is not there, or has another value",
+        Difference::Query => "a query parameter is not there, or has another value",
+        Difference::Rpc => "it is for other JSON-RPC calls",
+        Difference::Sni => "it is for other TLS server names",
+        Difference::Source => "the address of the caller is in none of its ranges",
+        Difference::Forwarded => "the address of the client is in none of its ranges",
+        Difference::Time => "it is not the time for it",
+        Difference::NotPeer => "the peer is one of `notPeers`",
+        Difference::NotUser => "the user is one of `notUsers`",
+        Difference::NotClient => "the client is one of `notClients`",
+        Difference::NotRequest => "the request is one of `notRequests`",
+        Difference::NotSource => "the address of the caller is one of `notSources`",
+        Difference::NotForwarded => "the address of the client is one of `notForwardedFor`",
+        Difference::NotTime => "the time is one of `notTimes`",
+        Difference::Condition => "its condition is false",
+        Difference::Engine => "its engine does not say yes",
     }
 }
 
 fn lacks(who: &str, lack: Mismatch) -> String {
     match lack {
         Mismatch::NoUser => format!("there is no {who}"),
+        Mismatch::SignedIn => format!("it is for nobody, and there is a {who}"),
+        Mismatch::Tenant => format!("the {who} is of none of its tenants"),
+        Mismatch::Email => format!("the {who} has none of its mail addresses"),
         Mismatch::Provider => format!("another provider vouches for the {who}"),
         Mismatch::Role => format!("the {who} has none of its roles"),
         Mismatch::Scope => format!("the {who} has none of its scopes"),
