@@ -54,7 +54,7 @@ pub enum UserPattern {
     /// Nobody: the request has no credential.
     Anonymous,
     /// Somebody who was verified.
-    Verified(Users),
+    Verified(Box<Users>),
 }
 
 /// What a verified user must be: each list holds alternatives, the lists are joined by *and*. With no list, any

@@ -17,7 +17,7 @@ impl UserPattern {
     /// Reads what a rule asks of users or clients.
     pub(super) fn check(raw: RawUsers, at: &FieldPath) -> Checked<Self> {
         let Some(RawAnonymous::Only) = raw.anonymous else {
-            return Users::check(raw, at).map(Self::Verified);
+            return Users::check(raw, at).map(|users| Self::Verified(Box::new(users)));
         };
         let others = RawUsers { anonymous: None, ..raw };
         if others.is_empty() {
@@ -49,10 +49,10 @@ impl UserPattern {
     pub(super) fn with_roles(&self, implied: &ImpliedRoles) -> Self {
         match self {
             Self::Anonymous => Self::Anonymous,
-            Self::Verified(users) => Self::Verified(Users {
+            Self::Verified(users) => Self::Verified(Box::new(Users {
                 roles: users.roles.as_ref().map(|wanted| granting(wanted, implied)),
-                ..users.clone()
-            }),
+                ..(**users).clone()
+            })),
         }
     }
 }
