@@ -320,9 +320,12 @@ pub(super) fn address(text: &str) -> Option<std::net::IpAddr> {
 
 /// A literal network, or one address.
 pub(super) fn network(text: &str) -> Option<IpNet> {
-    let network = text.parse().ok().or_else(|| address(text).map(IpNet::from))?;
-    // Bits behind the prefix would say that somebody meant another network.
-    (network.trunc() == network).then_some(network)
+    let network: IpNet = text.parse().ok().or_else(|| address(text).map(IpNet::from))?;
+    // Bits behind the prefix would say that somebody meant another network. Addresses are told as IPv4 where they are
+    // such, so a network of IPv4 inside IPv6 would hold none of them.
+    let is_inside =
+        matches!(network, IpNet::V6(network) if network.addr().to_ipv4_mapped().is_some());
+    (network.trunc() == network && !is_inside).then_some(network)
 }
 
 /// `&&` and `||` of CEL: the absorbing value wins over an error on either side.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::conditions::{Sent, with_body};
@@ -42,6 +44,22 @@ fn ordinary_conditions_are_far_from_the_bound() {
         let (answer, steps) = steps(when, &user, &body);
         assert_eq!(answer, Ok(true), "{when}: {steps} steps");
         assert!(steps < MAX_STEPS / 2, "{when}: {steps} steps");
+    }
+}
+
+#[test]
+fn long_lists_are_gone_through() {
+    let groups =
+        |count: usize| -> Vec<String> { (0..count).map(|i| format!("group-{i}")).collect() };
+    let body = json!({});
+    for (when, count) in [
+        ("user.claims.groups.exists(g, g == 'x')", 5_000),
+        ("!user.claims.groups.all(g, g.startsWith('group-'))", 5_000),
+        ("user.claims.groups.exists(g, g.matches('^x-[0-9]+$'))", 500),
+        ("'x' in user.claims.groups", 99_000),
+    ] {
+        let (answer, steps) = steps(when, &holder(json!({ "groups": groups(count) })), &body);
+        assert_eq!(answer, Ok(false), "{when}: {steps} steps");
     }
 }
 
@@ -141,4 +159,91 @@ fn a_condition_that_always_costs_too_much_is_refused_at_load() {
     let error =
         Condition::compile(&format!("[{}].exists(m, {patterns})", "'a','b'")).expect_err("costly");
     assert!(error.to_string().contains("costs more than"), "{error}");
+}
+
+/// Pieces of conditions, also such as do not belong together.
+fn piece() -> impl Strategy<Value = &'static str> {
+    select(vec![
+        "user",
+        ".",
+        "roles",
+        "claims",
+        "sub",
+        "request",
+        "headers",
+        "body",
+        "path",
+        "id",
+        "now",
+        "hour",
+        "source",
+        "address",
+        "'a'",
+        "'x-a'",
+        "1",
+        "1.5",
+        "2u",
+        "true",
+        "null",
+        "b'a'",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ":",
+        "?",
+        "==",
+        "!=",
+        "<",
+        "&&",
+        "||",
+        "!",
+        "-",
+        "+",
+        "*",
+        "/",
+        "%",
+        " in ",
+        "size",
+        "has",
+        "exists",
+        "map",
+        "filter",
+        "matches",
+        "within",
+        "dyn",
+        "r",
+        "(r, r == 'a')",
+        "user.roles",
+        "user.claims.x",
+        "request.body.y[0]",
+        "request.headers['x-a']",
+        ".exists(r, r)",
+        "ä",
+        "\n",
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_is_more_than_an_answer_or_an_error(pieces in prop::collection::vec(piece(), 1..12)) {
+        let text = pieces.concat();
+        match Condition::compile(&text) {
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+            Ok(condition) => {
+                let user = holder(json!({ "x": ["a", 1, null, { "a": true }] }));
+                let request = Request::new("GET", "/a").header("x-a", &["a"]);
+                let body = json!({ "y": [{ "a": "b" }] });
+                let body = Sent(BodyFacts::Value(&body));
+                let facts = with_body(request.facts(None, Some(&user)), &body);
+                let (answer, steps) = condition.steps(&facts, None, &Arc::new(environment()));
+                prop_assert!(answer != Err(UndecidableReason::Panicked) && steps > 0, "{}", text);
+            }
+        }
+    }
 }

@@ -231,6 +231,7 @@ const WRONG_TYPES: &[(&str, &str)] = &[
         "gives `'10.0.0.0/33'` to within(), which takes literal networks, as in \"10.0.0.0/8\"",
     ),
     ("source.address.within('10.0.0.1/8')", "gives `'10.0.0.1/8'` to within()"),
+    ("source.address.within('::ffff:10.0.0.0/104')", "gives `'::ffff:10.0.0.0/104'` to within()"),
     ("source.address.within(path.customer)", "gives `path.customer` to within()"),
     (
         "user.sub.within('10.0.0.0/8')",
