@@ -33,9 +33,10 @@ test: need-cargo ## every test that fits in minutes, with a real Envoy, Keycloak
 test-all: need-cargo ## the same and the long ones, with a real Directus
 	@HOPGATE_LONG=1 tests/tools/test.sh $(ARGS)
 
-bench: need-cargo ## CPU per Check, as a ratio to a bare server that always answers OK
-	@echo "==> building the optimised binary and the bench (several minutes the first time), then measuring" >&2
+bench: need-cargo ## CPU per Check as a ratio to a bare server that always answers OK, and time per decision
+	@echo "==> building the optimised binary and the benches (several minutes the first time), then measuring" >&2
 	$(BENCH) $(ARGS)
+	cargo bench --locked --bench decide
 
 lint: need-cargo ## format, clippy and documentation, every warning an error
 	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || { \
