@@ -98,7 +98,7 @@ pub(super) struct RawRequest {
     #[serde(deserialize_with = "present")]
     pub(super) hosts: Option<Vec<String>>,
     #[serde(deserialize_with = "present")]
-    pub(super) ports: Option<Vec<u16>>,
+    pub(super) ports: Option<Vec<u64>>,
     #[serde(deserialize_with = "present")]
     pub(super) methods: Option<Vec<String>>,
     #[serde(deserialize_with = "present")]

@@ -54,6 +54,20 @@ fn check_host(text: String, at: FieldPath) -> Checked<HostPattern> {
     Ok(if below { HostPattern::Below(name.to_owned()) } else { HostPattern::Exactly(text) })
 }
 
+pub(super) fn check_ports(raw: Vec<u64>, at: &FieldPath) -> Checked<Vec<u16>> {
+    check_list(raw, at)?
+        .into_iter()
+        .enumerate()
+        .map(|(place, number)| {
+            let port = u16::try_from(number).ok().filter(|port| *port != 0);
+            port.ok_or_else(|| {
+                Problem::new(at.item(place), format!("`{number}` is no port"))
+                    .hint("a port is a number from 1 to 65535")
+            })
+        })
+        .collect()
+}
+
 pub(super) fn check_methods(raw: Vec<String>, at: &FieldPath) -> Checked<Vec<String>> {
     let methods = check_list(raw, at)?;
     for (place, method) in methods.iter().enumerate() {

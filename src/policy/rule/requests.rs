@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::query::{Parameter, parameter};
 use super::raw::{RawRequest, RawRpc};
-use super::request_names::{check_grpc, check_headers, check_hosts, check_methods, check_paths};
+use super::request_names::{
+    check_grpc, check_headers, check_hosts, check_methods, check_paths, check_ports,
+};
 use super::truth::Truth;
 use crate::policy::decide::{Difference, UndecidableReason};
 use crate::policy::facts::{Facts, HeaderValue, RequestFacts, RpcFacts};
@@ -83,7 +85,7 @@ impl RequestPattern {
         };
         let pattern = Self {
             hosts: hosts.map(|raw| check_hosts(raw, &at.field("hosts"))).transpose()?,
-            ports: ports.map(|raw| check_list(raw, &at.field("ports"))).transpose()?,
+            ports: ports.map(|raw| check_ports(raw, &at.field("ports"))).transpose()?,
             methods,
             paths,
             headers: match headers {
