@@ -12,6 +12,7 @@ mod refused;
 mod seen;
 mod times;
 mod values;
+mod walk;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
