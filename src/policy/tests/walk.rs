@@ -57,10 +57,13 @@ const PARTS: [&[&str]; 12] = [
     &["when: user.sub == 'alice'", "when: request.method == 'GET'", "when: \"'a' in user.roles\""],
 ];
 
+/// Subject, roles, and groups where they are known.
+type Who = (&'static str, Vec<&'static str>, Option<Vec<&'static str>>);
+
 #[derive(Debug, Clone)]
 struct Situation {
     peer: Option<&'static str>,
-    user: Option<(&'static str, Vec<&'static str>, Option<Vec<&'static str>>)>,
+    user: Option<Who>,
     client: bool,
     request: Option<(&'static str, &'static str, &'static str, &'static str)>,
     source: Option<IpAddr>,
