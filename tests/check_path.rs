@@ -193,7 +193,14 @@ async fn a_peer_counts_only_with_its_certificate() {
 
 #[tokio::test]
 async fn identity_headers_cannot_be_spoofed() {
-    let (mut sidecar, issuer) = sidecar("spoof").await;
+    let issuer = Issuer::new();
+    // Without this switch a header with an underscore is refused, whatever it says.
+    let mesh = "apiVersion: hopgate.dev/v1alpha1\nkind: MeshPolicy\n\
+                metadata: { name: mesh, namespace: hopgate }\n\
+                spec: { normalisation: { underscoreHeaders: AcceptAsTwins } }\n";
+    let sso = issuer.provider();
+    let files = [("sso.yaml", sso.as_str()), ("orders.yaml", POLICY), ("mesh.yaml", mesh)];
+    let mut sidecar = Sidecar::start("spoof", &files).await;
     let spoofed =
         [("x-hopgate-user", "admin"), ("x_hopgate_user", "admin"), ("x-hopgate-peer", WEB)];
     let answer = meaning(sidecar.ask(get("/public", &spoofed)).await);

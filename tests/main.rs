@@ -18,6 +18,7 @@
 mod architecture;
 mod authentication;
 mod better;
+mod bodies;
 mod certificates;
 mod challenges;
 mod check_path;
@@ -33,6 +34,7 @@ mod examples;
 mod hostile;
 mod keycloak;
 mod lifecycle;
+mod mesh_policy;
 mod node_auth;
 mod outbound;
 mod policies;

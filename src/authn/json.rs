@@ -32,12 +32,20 @@ pub enum InvalidJson {
     TooDeep,
 }
 
-/// Reads one JSON object and nothing else.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidJson> {
+/// Reads one JSON value of any kind and nothing else.
+///
+/// # Errors
+/// When two readers could disagree on what it says.
+pub fn document(bytes: &[u8]) -> Result<Value, InvalidJson> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { depth: MAX_DEPTH }.deserialize(&mut reader).map_err(|e| explain(&e))?;
     reader.end().map_err(|_| InvalidJson::Syntax)?;
-    match value {
+    Ok(value)
+}
+
+/// Reads one JSON object and nothing else.
+pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidJson> {
+    match document(bytes)? {
         Value::Object(members) => Ok(members),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(InvalidJson::NotAnObject)

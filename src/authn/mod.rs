@@ -57,7 +57,7 @@ pub use dpop::{
 pub use evidence::{Evidence, HttpEvidence, PeerEvidence};
 pub use files::{FileMissing, Files};
 pub use http::{ClientIdentity, HttpAnswer, HttpClient, HttpError, HttpOptions, Limits, Roots};
-pub use json::InvalidJson;
+pub use json::{InvalidJson, document as json_document};
 pub use keys::{InvalidKeySet, KeySet, SkipReason, SkippedKey};
 pub use learned::{Learned, Need};
 pub use online::{Asked, Known, Online, OnlineCounts, OnlineFault, Questions};

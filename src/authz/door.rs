@@ -1,6 +1,7 @@
 //! What the gate is asked, whichever way it came, and what can be done with its answer.
 
 use super::request::{Envelope, Malformed, Request};
+use crate::policy::MeshPolicySpec;
 use crate::proto::check::Check;
 
 /// One question to the gate.
@@ -26,21 +27,24 @@ pub enum Abilities {
 
 impl<'q> Question<'q> {
     /// What can be said of it in any case, what it asks, and what can be done with the answer.
-    pub(super) fn read(self) -> (Envelope<'q>, Result<Request<'q>, Malformed>, Abilities) {
+    pub(super) fn read(
+        self,
+        mesh: &MeshPolicySpec,
+    ) -> (Envelope<'q>, Result<Request<'q>, Malformed>, Abilities) {
         match self {
             Self::Encoded(message) => match Check::decode(message) {
                 Ok(check) => {
-                    let (envelope, request) = Request::read(check);
+                    let (envelope, request) = Request::read(check, mesh);
                     (envelope, request, Abilities::All)
                 }
                 Err(error) => (Envelope::default(), Err(error.into()), Abilities::All),
             },
             Self::Asked(check, abilities) => {
-                let (envelope, request) = Request::read(check.clone());
+                let (envelope, request) = Request::read(check.clone(), mesh);
                 (envelope, request, abilities)
             }
             Self::Unreadable(malformed, check) => {
-                let (envelope, _) = Request::read(check.clone());
+                let (envelope, _) = Request::read(check.clone(), mesh);
                 (envelope, Err(malformed), Abilities::All)
             }
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
+use super::ambiguity::Ambiguity;
 use super::callers::Callers;
 use super::carry::carried;
 use super::denial;
@@ -70,6 +71,8 @@ pub struct Checked {
     pub answer: Answer,
     /// `allow`, or the code of the denial.
     pub code: &'static str,
+    /// The class of ambiguous requests for which it was refused.
+    pub ambiguity: Option<Ambiguity>,
     /// The time it took, what was waited for included.
     pub elapsed: Duration,
 }
@@ -201,7 +204,7 @@ impl Gate {
     fn fault(line: &[u8], record: &mut Vec<u8>) -> Checked {
         record.extend_from_slice(line);
         let (answer, elapsed) = (Answer::fault(), Duration::ZERO);
-        Checked { answer, code: "internal_error", elapsed }
+        Checked { answer, code: "internal_error", ambiguity: None, elapsed }
     }
 
     fn check_once(
@@ -213,7 +216,8 @@ impl Gate {
         let span = CheckSpan::begin();
         let times = (self.clock.now(), attempt.began);
         let snapshot = self.snapshot.load();
-        let (envelope, request, abilities) = question.read();
+        let (envelope, request, abilities) = question.read(snapshot.mesh());
+        let ambiguity = request.as_ref().err().and_then(|malformed| malformed.ambiguity());
         let judged = match request {
             Ok(request) => {
                 match self.judge(&snapshot, (envelope, request), times, attempt.learned) {
@@ -229,7 +233,7 @@ impl Gate {
         if span.is_exported() {
             trace(span, &judged);
         }
-        Outcome::Answered(checked)
+        Outcome::Answered(Checked { ambiguity, ..checked })
     }
 
     fn judge<'s, 'a>(
@@ -282,7 +286,7 @@ impl Gate {
         let elapsed = judged.began.elapsed();
         Record::of(&judged, elapsed, self.attributes).write(record);
         let code = judged.verdict.code();
-        (judged, Checked { answer, code, elapsed })
+        (judged, Checked { answer, code, ambiguity: None, elapsed })
     }
 }
 

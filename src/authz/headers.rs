@@ -4,9 +4,6 @@ use super::request::Target;
 use crate::policy;
 use crate::proto::check::HeaderForm;
 
-/// More header lines are refused.
-const MAX_HEADERS: usize = 512;
-
 /// The header lines of one request.
 #[derive(Debug)]
 pub struct HeaderLines<'a> {
@@ -111,15 +108,61 @@ pub(super) enum Override {
     Method,
     /// The path with its query, or a whole URL.
     Target,
+    /// The authority.
+    Host,
 }
 
-const OVERRIDES: [(&str, Override); 5] = [
+const OVERRIDES: [(&str, Override); 9] = [
     ("x-http-method-override", Override::Method),
     ("x-http-method", Override::Method),
     ("x-method-override", Override::Method),
+    ("x-original-method", Override::Method),
     ("x-original-url", Override::Target),
+    ("x-original-uri", Override::Target),
     ("x-rewrite-url", Override::Target),
+    ("x-original-host", Override::Host),
+    ("x-http-host-override", Override::Host),
 ];
+
+/// A header of which a request has one line at most, and what is known of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Single {
+    /// Where a request goes, or where it ends, hangs on it.
+    Framing,
+    /// Its value never has a comma: with one it is two lines that Envoy joined.
+    Plain,
+    /// Its value may have commas.
+    Text,
+}
+
+impl Single {
+    /// A place in a bit set, and the kind.
+    fn of(name: &str) -> Option<(u32, Self)> {
+        Some(match name {
+            "host" => (0, Self::Framing),
+            "content-length" => (1, Self::Framing),
+            "transfer-encoding" => (2, Self::Framing),
+            "content-type" => (3, Self::Plain),
+            "content-range" => (4, Self::Plain),
+            "origin" => (5, Self::Plain),
+            "access-control-request-method" => (6, Self::Plain),
+            "max-forwards" => (7, Self::Plain),
+            "sec-fetch-site" => (8, Self::Plain),
+            "sec-websocket-key" => (9, Self::Plain),
+            "x-envoy-auth-partial-body" => (10, Self::Plain),
+            "cookie" => (11, Self::Text),
+            "date" => (12, Self::Text),
+            "from" => (13, Self::Text),
+            "if-modified-since" => (14, Self::Text),
+            "if-unmodified-since" => (15, Self::Text),
+            "if-range" => (16, Self::Text),
+            "referer" => (17, Self::Text),
+            "content-disposition" => (18, Self::Text),
+            "content-location" => (19, Self::Text),
+            _ => return None,
+        })
+    }
+}
 
 impl Override {
     fn of(line: &str) -> Option<Self> {
@@ -131,9 +174,10 @@ impl Override {
     }
 
     /// True when the value says what the request itself says.
-    pub(super) fn agrees(self, value: &[u8], method: &str, target: &str) -> bool {
+    pub(super) fn agrees(self, value: &[u8], request: Target<'_>, target: &str) -> bool {
         match self {
-            Self::Method => value == method.as_bytes(),
+            Self::Method => value == request.method.as_bytes(),
+            Self::Host => value.eq_ignore_ascii_case(request.host.as_bytes()),
             Self::Target => {
                 let Ok(text) = std::str::from_utf8(value) else { return false };
                 let path = match text.split_once("://") {
@@ -160,14 +204,21 @@ pub(super) struct Interesting<'a> {
     accept: Option<&'a [u8]>,
     /// Lines by which some frameworks read another method or path than the one that is judged.
     pub(super) overrides: Vec<(Override, &'a [u8])>,
-    /// Too many lines, or a name that is not in lower case.
+    /// The line that `:authority` stands for.
+    pub(super) host: Option<&'a [u8]>,
+    /// The first header of which there may be one line, and there are more.
+    pub(super) duplicate: Option<Single>,
+    /// The first name with an underscore.
+    pub(super) underscore: Option<&'a str>,
+    /// A name is empty or not in lower case.
     pub(super) unreadable: bool,
 }
 
 impl<'a> Interesting<'a> {
     pub(super) fn among(headers: &[(&'a str, &'a [u8])]) -> Self {
-        let mut found = Self { unreadable: headers.len() > MAX_HEADERS, ..Self::default() };
-        for (name, value) in headers.iter().take(MAX_HEADERS) {
+        let (mut found, mut singles) = (Self::default(), 0);
+        for (name, value) in headers {
+            found.note_single(&mut singles, name, value);
             match *name {
                 ":method" => found.method = Some(value),
                 ":path" => found.path = Some(value),
@@ -176,14 +227,34 @@ impl<'a> Interesting<'a> {
                 "traceparent" => found.traceparent = Some(value),
                 "content-type" => found.content_type = Some(value),
                 "accept" => found.accept = Some(value),
+                "host" => found.host = Some(value),
                 // Envoy lower-cases every name. One that is not would slip past every comparison here.
                 name if name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase()) => {
                     found.unreadable = true;
                 }
-                name => found.overrides.extend(Override::of(name).map(|what| (what, *value))),
+                name => {
+                    if memchr::memchr(b'_', name.as_bytes()).is_some() {
+                        found.underscore = found.underscore.or(Some(name));
+                    }
+                    found.overrides.extend(Override::of(name).map(|what| (what, *value)));
+                }
             }
         }
         found
+    }
+
+    fn note_single(&mut self, seen: &mut u32, name: &str, value: &[u8]) {
+        let Some((place, single)) = Single::of(name) else { return };
+        let before = *seen & (1 << place) != 0;
+        *seen |= 1 << place;
+        let joined = match single {
+            Single::Framing | Single::Plain => memchr::memchr(b',', value).is_some(),
+            Single::Text => false,
+        };
+        // What is refused under every switch is remembered before what is not.
+        if (before || joined) && self.duplicate != Some(Single::Framing) {
+            self.duplicate = Some(single);
+        }
     }
 
     pub(super) fn client(&self, target: Option<Target<'_>>) -> ClientKind {

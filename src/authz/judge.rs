@@ -2,12 +2,13 @@
 
 use std::time::SystemTime;
 
+use super::body::LazyBody;
 use super::callers::Callers;
 use super::denial;
 use super::request::Request;
 use super::snapshot::Snapshot;
 use super::verdict::Verdict;
-use crate::policy::{Connection, Facts, NoBody, NoEngines, Recorder, RequestFacts};
+use crate::policy::{Body, Facts, NoBody, NoEngines, Recorder, RequestFacts};
 
 /// Decides by the rules of the snapshot. The recorder is told of every rule that was looked at and changes nothing.
 pub(super) fn judge<'s>(
@@ -17,20 +18,28 @@ pub(super) fn judge<'s>(
     now: SystemTime,
     recorder: &mut impl Recorder,
 ) -> Verdict<'s> {
+    let body = request
+        .http
+        .as_ref()
+        .map(|http| LazyBody::new(http, snapshot.descriptors(), &snapshot.mesh().limits));
+    let body: &dyn Body = match &body {
+        Some(body) => body,
+        None => &NoBody,
+    };
     let facts = Facts {
         peer: callers.peer(),
         user: callers.user(),
         client: callers.client(),
         request: request.http.as_ref().map(|http| RequestFacts {
-            method: http.method,
+            method: &http.method,
             host: &http.host,
             path: http.path.decoded(),
             segments: http.path.segments(),
             query: http.path.query(),
             headers: &http.headers,
-            body: &NoBody,
+            body,
         }),
-        connection: Connection { source: request.source, ..Connection::default() },
+        connection: request.connection,
         engines: &NoEngines,
         now,
     };

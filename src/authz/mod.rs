@@ -5,12 +5,15 @@
 
 #![warn(clippy::as_conversions)]
 
+mod ambiguity;
+mod body;
 mod callers;
 mod carry;
 mod challenge;
 mod code;
 mod denial;
 mod door;
+mod forwarded;
 mod gate;
 mod headers;
 mod judge;
@@ -27,6 +30,8 @@ mod snapshot;
 mod target;
 mod verdict;
 
+pub use ambiguity::Ambiguity;
+pub use body::{Buffered, Descriptors, InvalidDescriptors};
 pub use callers::Supposed;
 pub use code::{CODES, Code};
 pub use door::{Abilities, DoorFault, Question};
@@ -35,6 +40,6 @@ pub use headers::{ClientKind, HeaderLines};
 pub use path::{AmbiguousPath, Path};
 pub use record::{CallerAttributes, RECORD_FIELDS};
 pub use rehearse::{Changes, Ending, Refusal, Rehearsal, Rehearsed, rehearse};
-pub use request::{Envelope, HttpRequest, Malformed, Request, Target};
+pub use request::{Envelope, HttpRequest, Malformed, Request, Target, named_host};
 pub use snapshot::Snapshot;
 pub use verdict::{Denial, Permit, Verdict};

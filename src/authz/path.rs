@@ -1,15 +1,15 @@
 //! The path of a request, read so that what is judged is what the application will see.
 //!
-//! Every spelling that two programs could read differently is refused as a class, with a code of its own.
+//! Every spelling that two programs could read differently is refused as a class, with a code of its own, unless the mesh
+//! says what its applications make of it: then exactly that is judged.
+
+mod segment;
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
-
-/// Longer paths are refused: no route needs them, and every byte is looked at.
-const MAX_LENGTH: usize = 8 * 1024;
-/// More segments are refused, so that matching stays bounded.
-const MAX_SEGMENTS: usize = 256;
+use super::ambiguity::Ambiguity;
+use crate::policy::{Backslashes, DotSegments, EmptySegments, Limits, Normalisation};
+use segment::Spelling;
 
 /// A path without query, split and decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +26,11 @@ pub enum AmbiguousPath {
     /// It does not begin with a slash.
     #[error("the path does not begin with a slash")]
     NotAbsolute,
-    /// Longer than 8 KiB or more than 256 segments.
-    #[error("the path is too long")]
+    /// Longer, or of more segments, than the limits of the mesh.
+    #[error("the path is longer or has more segments than the mesh allows")]
     TooLong,
-    /// A segment is `.` or `..`.
-    #[error("the path has a dot segment")]
+    /// A segment is `.` or `..`, or a dot is encoded.
+    #[error("the path has a dot segment or an encoded dot")]
     DotSegment,
     /// Two slashes in a row.
     #[error("the path has an empty segment")]
@@ -38,11 +38,11 @@ pub enum AmbiguousPath {
     /// A backslash, which some servers read as a slash.
     #[error("the path has a backslash")]
     Backslash,
-    /// A semicolon, which some servers cut off as a parameter.
+    /// A semicolon, plain or encoded, which some servers cut off as a parameter.
     #[error("the path has a semicolon")]
     Semicolon,
-    /// `%2F`, `%5C` or `%2E`: a separator or dot in disguise.
-    #[error("the path has an encoded slash, backslash or dot")]
+    /// `%2F` or `%5C`: a separator in disguise.
+    #[error("the path has an encoded slash or backslash")]
     EncodedSeparator,
     /// An escape is left once it is decoded (`%252f`): decoded twice it is something else.
     #[error("the path is encoded twice")]
@@ -50,7 +50,10 @@ pub enum AmbiguousPath {
     /// `%` without two hexadecimal digits.
     #[error("the path has a broken percent escape")]
     BrokenEscape,
-    /// A control character, a blank, a `#`, or a byte outside ASCII, raw or encoded NUL or line break.
+    /// A control character, plain or encoded.
+    #[error("the path has a control character")]
+    ControlCharacter,
+    /// A blank, a `#`, or a byte outside ASCII that is not encoded.
     #[error("the path has a character that may not stand there")]
     Character,
     /// It decodes to something that is not UTF-8.
@@ -72,8 +75,25 @@ impl AmbiguousPath {
             Self::EncodedSeparator => "path_encoded_separator",
             Self::DoubleEncoded => "path_double_encoded",
             Self::BrokenEscape => "path_broken_escape",
+            Self::ControlCharacter => "path_control_character",
             Self::Character => "path_character",
             Self::NotText => "path_not_utf8",
+        }
+    }
+
+    /// The class of ambiguous requests that it belongs to; nothing for what is plainly broken or too long.
+    #[must_use]
+    pub fn ambiguity(self) -> Option<Ambiguity> {
+        match self {
+            Self::DotSegment => Some(Ambiguity::DotSegment),
+            Self::EmptySegment => Some(Ambiguity::EmptySegment),
+            Self::Backslash => Some(Ambiguity::Backslash),
+            Self::Semicolon => Some(Ambiguity::Semicolon),
+            Self::EncodedSeparator => Some(Ambiguity::EncodedSlash),
+            Self::DoubleEncoded => Some(Ambiguity::DoubleEncoding),
+            Self::ControlCharacter => Some(Ambiguity::ControlCharacter),
+            Self::NotText => Some(Ambiguity::NonUtf8),
+            Self::NotAbsolute | Self::TooLong | Self::BrokenEscape | Self::Character => None,
         }
     }
 }
@@ -84,8 +104,12 @@ impl<'a> Path<'a> {
     /// An empty target (CONNECT has none) has no segments, so only `/**` matches it.
     ///
     /// # Errors
-    /// When two programs could read the path differently.
-    pub fn parse(target: &'a str) -> Result<Self, AmbiguousPath> {
+    /// When two programs could read the path differently, and the mesh does not say how its applications do.
+    pub fn parse(
+        target: &'a str,
+        switches: &Normalisation,
+        limits: &Limits,
+    ) -> Result<Self, AmbiguousPath> {
         if target.is_empty() {
             return Ok(Self {
                 raw: "",
@@ -98,37 +122,28 @@ impl<'a> Path<'a> {
             Some((raw, query)) => (raw, Some(query)),
             None => (target, None),
         };
-        if raw.len() > MAX_LENGTH {
+        if raw.len() > limits.path_bytes {
             return Err(AmbiguousPath::TooLong);
         }
         let inner = raw.strip_prefix('/').ok_or(AmbiguousPath::NotAbsolute)?;
-        let has_escapes = scan(raw.as_bytes())?;
+        let spelling = Spelling::of(raw, switches)?;
         let mut segments = Vec::with_capacity(8);
-        for segment in inner.split('/') {
-            segments.push(if has_escapes { decode(segment)? } else { Cow::Borrowed(segment) });
+        for segment in split(inner, switches.backslashes) {
+            segments.push(spelling.read(segment, switches)?);
         }
-        if segments.len() > MAX_SEGMENTS {
+        let straightened = straighten(&mut segments, switches)?;
+        if segments.len() > limits.path_segments {
             return Err(AmbiguousPath::TooLong);
         }
-        let last = segments.len() - 1;
-        for (index, segment) in segments.iter().enumerate() {
-            match segment.as_ref() {
-                // One empty segment at the end is a trailing slash (or the root).
-                "" if index != last => return Err(AmbiguousPath::EmptySegment),
-                "." | ".." => return Err(AmbiguousPath::DotSegment),
-                _ => {}
-            }
-        }
-        // No segment holds a slash, so the joined text is split again in one way only.
-        let decoded = if has_escapes {
-            segments.iter().flat_map(|segment| ["/", segment.as_ref()]).collect::<String>().into()
-        } else {
-            Cow::Borrowed(raw)
+        let decoded = match (spelling, straightened) {
+            (Spelling::Plain, Straightened::AsItWas) => Cow::Borrowed(raw),
+            (Spelling::Plain | Spelling::Special, _) => Cow::Owned(join(&segments)),
         };
         Ok(Self { raw, decoded, query, segments })
     }
 
-    /// The decoded path, without query: what is judged.
+    /// The decoded path, without query: what is judged. Split at its slashes it gives the segments again; a slash inside
+    /// a segment shows as `%2F`.
     #[must_use]
     pub fn decoded(&self) -> &str {
         &self.decoded
@@ -153,111 +168,88 @@ impl<'a> Path<'a> {
     }
 }
 
-/// Looks at every byte once. True when there are percent escapes.
-fn scan(path: &[u8]) -> Result<bool, AmbiguousPath> {
-    let mut has_escapes = false;
-    for (at, byte) in path.iter().enumerate() {
-        match byte {
-            b'%' => {
-                has_escapes = true;
-                let escape = path.get(at + 1..).unwrap_or_default();
-                check_escape(escape)?;
+fn split(inner: &str, backslashes: Backslashes) -> impl Iterator<Item = &str> {
+    let backslash_too = match backslashes {
+        Backslashes::AcceptAsSlashes => '\\',
+        Backslashes::Refuse | Backslashes::AcceptAsText => '/',
+    };
+    inner.split(['/', backslash_too])
+}
+
+fn join(segments: &[Cow<'_, str>]) -> String {
+    let mut joined = String::with_capacity(64);
+    for segment in segments {
+        joined.push('/');
+        for (place, part) in segment.split('/').enumerate() {
+            if place > 0 {
+                joined.push_str("%2F");
             }
-            b'\\' => return Err(AmbiguousPath::Backslash),
-            b';' => return Err(AmbiguousPath::Semicolon),
-            b'#' | 0..=0x20 | 0x7f.. => return Err(AmbiguousPath::Character),
-            _ => {}
+            joined.push_str(part);
         }
     }
-    Ok(has_escapes)
+    joined
 }
 
-/// `rest` is what follows a percent sign.
-fn check_escape(rest: &[u8]) -> Result<(), AmbiguousPath> {
-    let [high, low, ..] = rest else { return Err(AmbiguousPath::BrokenEscape) };
-    if !high.is_ascii_hexdigit() || !low.is_ascii_hexdigit() {
-        return Err(AmbiguousPath::BrokenEscape);
-    }
-    match (high, low.to_ascii_lowercase()) {
-        (b'2', b'f' | b'e') | (b'5', b'c') => Err(AmbiguousPath::EncodedSeparator),
-        (b'0' | b'1', _) | (b'7', b'f') => Err(AmbiguousPath::Character),
-        (b'3', b'b') => Err(AmbiguousPath::Semicolon),
-        _ => Ok(()),
-    }
+/// Whether segments were taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Straightened {
+    AsItWas,
+    Changed,
 }
 
-fn decode(segment: &str) -> Result<Cow<'_, str>, AmbiguousPath> {
-    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| AmbiguousPath::NotText)?;
-    // Looked for in what was decoded, where it shows however the escape was put together (`%252f`, `%25%32%66`).
-    let holds_escape = decoded.as_bytes().windows(3).any(
-        |bytes| matches!(bytes, [b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()),
-    );
-    if holds_escape { Err(AmbiguousPath::DoubleEncoded) } else { Ok(decoded) }
+/// Refuses, or takes out, empty segments and dot segments.
+fn straighten(
+    segments: &mut Vec<Cow<'_, str>>,
+    switches: &Normalisation,
+) -> Result<Straightened, AmbiguousPath> {
+    let last = segments.len().saturating_sub(1);
+    // One empty segment at the end is a trailing slash (or the root).
+    let has_empty = segments.iter().take(last).any(|segment| segment.is_empty());
+    let is_dot = |segment: &Cow<'_, str>| matches!(segment.as_ref(), "." | "..");
+    let has_dot = segments.iter().any(is_dot);
+    match (has_empty, switches.empty_segments, has_dot, switches.dot_segments) {
+        (false, _, false, _) => return Ok(Straightened::AsItWas),
+        (true, EmptySegments::Refuse, _, _) => return Err(AmbiguousPath::EmptySegment),
+        (_, _, true, DotSegments::Refuse) => return Err(AmbiguousPath::DotSegment),
+        // `/a//../b` is `/b` to those who merge first, and `/a/b` to those who resolve first.
+        (true, EmptySegments::AcceptMerged, true, DotSegments::AcceptResolved) => {
+            return Err(AmbiguousPath::DotSegment);
+        }
+        (true, EmptySegments::AcceptMerged, false, _) => {
+            let mut place = 0;
+            segments.retain(|segment| {
+                place += 1;
+                !segment.is_empty() || place == last + 1
+            });
+        }
+        (false, _, true, DotSegments::AcceptResolved) => resolve(segments)?,
+    }
+    Ok(Straightened::Changed)
+}
+
+/// RFC 3986, section 5.2.4, but nothing climbs above the root.
+fn resolve(segments: &mut Vec<Cow<'_, str>>) -> Result<(), AmbiguousPath> {
+    let mut resolved = Vec::with_capacity(segments.len());
+    let last = segments.len().saturating_sub(1);
+    for (place, segment) in segments.drain(..).enumerate() {
+        match segment.as_ref() {
+            "." => {}
+            ".." => {
+                resolved.pop().ok_or(AmbiguousPath::DotSegment)?;
+            }
+            _ => {
+                resolved.push(segment);
+                continue;
+            }
+        }
+        // What a dot segment at the end stands for is a directory.
+        if place == last {
+            resolved.push(Cow::Borrowed(""));
+        }
+    }
+    *segments = resolved;
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_split_and_decoded() {
-        for (target, segments, query) in [
-            ("/", vec![""], None),
-            ("/a", vec!["a"], None),
-            ("/a/b?x=1?y", vec!["a", "b"], Some("x=1?y")),
-            ("/a/", vec!["a", ""], None),
-            ("/caf%C3%A9/a%20b", vec!["caf\u{e9}", "a b"], None),
-            ("/a...b/..c", vec!["a...b", "..c"], None),
-            ("/100%25", vec!["100%"], None),
-            ("/100%25%20/5%25g", vec!["100% ", "5%g"], None),
-            ("", vec![], None),
-        ] {
-            let path = Path::parse(target).unwrap();
-            assert_eq!(path.segments(), segments, "{target}");
-            assert_eq!(path.query(), query);
-            let joined: String = segments.iter().map(|segment| format!("/{segment}")).collect();
-            assert_eq!(path.decoded(), joined, "{target}");
-        }
-    }
-
-    #[test]
-    fn each_ambiguous_class_has_its_code() {
-        let long = format!("/{}", "a".repeat(MAX_LENGTH));
-        let deep = "/a".repeat(MAX_SEGMENTS + 1);
-        for (target, code) in [
-            ("*", "path_not_absolute"),
-            ("http://h/a", "path_not_absolute"),
-            (long.as_str(), "path_too_long"),
-            (deep.as_str(), "path_too_long"),
-            ("/a/../b", "path_dot_segment"),
-            ("/a/.", "path_dot_segment"),
-            ("/..", "path_dot_segment"),
-            ("//a", "path_empty_segment"),
-            ("/a//b", "path_empty_segment"),
-            ("/a/b//", "path_empty_segment"),
-            ("/a\\b", "path_backslash"),
-            ("/a;b=1/c", "path_semicolon"),
-            ("/a%3bb", "path_semicolon"),
-            ("/a%2fb", "path_encoded_separator"),
-            ("/a%2Fb", "path_encoded_separator"),
-            ("/a%5cb", "path_encoded_separator"),
-            ("/%2e%2e/b", "path_encoded_separator"),
-            ("/a%252fb", "path_double_encoded"),
-            ("/a%25%32%66b", "path_double_encoded"),
-            ("/a%252%66b", "path_double_encoded"),
-            ("/a%25%32fb", "path_double_encoded"),
-            ("/a%2541", "path_double_encoded"),
-            ("/a%", "path_broken_escape"),
-            ("/a%2", "path_broken_escape"),
-            ("/a%zz", "path_broken_escape"),
-            ("/a b", "path_character"),
-            ("/a%00", "path_character"),
-            ("/a%0d%0a", "path_character"),
-            ("/a#b", "path_character"),
-            ("/caf\u{e9}", "path_character"),
-            ("/a%ff", "path_not_utf8"),
-        ] {
-            assert_eq!(Path::parse(target).map_err(AmbiguousPath::code), Err(code), "{target}");
-        }
-    }
-}
+mod tests;

@@ -90,7 +90,7 @@ pub fn rehearse<'s>(
 ) -> Rehearsed<'s> {
     let Rehearsal { check, callers, now } = rehearsal;
     let callers = Callers::Supposed(Box::new(callers));
-    let (envelope, request) = Request::read(check);
+    let (envelope, request) = Request::read(check, snapshot.mesh());
     let (request, verdict) = match request {
         Ok(request) => {
             let verdict = judge(snapshot, &request, &callers, now, recorder);

@@ -1,14 +1,22 @@
 //! One CheckRequest, read once and strictly.
 
+mod malformed;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::door::DoorFault;
-use super::headers::{ClientKind, HeaderLines, Interesting, plain_request_id, trace_id};
-use super::path::{AmbiguousPath, Path};
+use super::body::Buffered;
+use super::forwarded;
+use super::headers::{ClientKind, HeaderLines, Interesting, Single, plain_request_id, trace_id};
+use super::path::Path;
 use crate::authn::{Evidence, HttpEvidence, PeerEvidence};
-use crate::proto::WireError;
+use crate::policy::{
+    Connection, DuplicateHeaders, LowerCaseMethods, MeshPolicySpec, MixedAuthority,
+    OverrideHeaders, UnderscoreHeaders,
+};
 use crate::proto::check::{Address, Check, Http};
+
+pub use malformed::Malformed;
 
 /// What a record and a refusal say of a request, whether or not it can be judged. Nothing is decided by it.
 #[derive(Debug)]
@@ -42,8 +50,8 @@ pub struct Target<'a> {
 pub struct Request<'a> {
     /// Principal and certificate of the connection.
     pub peer: PeerEvidence<'a>,
-    /// Where the connection comes from; `None` for a unix socket.
-    pub source: Option<IpAddr>,
+    /// Where the connection comes from and where it was accepted.
+    pub connection: Connection<'a>,
     /// The HTTP request; `None` for a bare connection (the network filter).
     pub http: Option<HttpRequest<'a>>,
 }
@@ -51,8 +59,10 @@ pub struct Request<'a> {
 /// The HTTP part of a [`Request`].
 #[derive(Debug)]
 pub struct HttpRequest<'a> {
-    /// A token of RFC 9110 whose letters are upper-case, verbatim.
-    pub method: &'a str,
+    /// The method that is judged: a token of RFC 9110 whose letters are upper-case, unless the mesh says otherwise.
+    pub method: Cow<'a, str>,
+    /// The method as it was sent.
+    pub sent_method: &'a str,
     /// Host in lower case, without port and trailing dot.
     pub host: Cow<'a, str>,
     /// Path, query and segments.
@@ -61,6 +71,8 @@ pub struct HttpRequest<'a> {
     pub authority: &'a str,
     /// All header lines, names in lower case.
     pub headers: HeaderLines<'a>,
+    /// What Envoy handed on of the body.
+    pub body: Buffered<'a>,
 }
 
 impl Default for Envelope<'_> {
@@ -76,84 +88,22 @@ impl Default for Envelope<'_> {
     }
 }
 
-/// Why a CheckRequest cannot be judged. Each is a denial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// The bytes are no CheckRequest.
-    #[error("the CheckRequest cannot be decoded: {0}")]
-    Wire(#[from] WireError),
-    /// It is compressed, which was not agreed on.
-    #[error("the CheckRequest is compressed")]
-    Compressed,
-    /// It is larger than it may be.
-    #[error("the CheckRequest is larger than extAuthz.maxRequestBytes")]
-    TooLarge,
-    /// The call holds no message, more than one, or half of one.
-    #[error("the call does not hold exactly one message")]
-    Framing,
-    /// It holds no attributes.
-    #[error("the CheckRequest holds no attributes")]
-    NoAttributes,
-    /// The method is empty or holds a lower-case letter or a character outside RFC 9110's token. Methods are
-    /// case-sensitive, but some applications fold them: `delete` would get past a rule for `DELETE`.
-    #[error("the method is not a token in upper case")]
-    Method,
-    /// The authority is empty, has user info, a list, blanks, control characters, an empty label, a bad port or an IP
-    /// address in an odd spelling.
-    #[error("the authority is not a single host")]
-    Authority,
-    /// Two programs could read the path differently.
-    #[error("{0}")]
-    Path(#[from] AmbiguousPath),
-    /// A header name is not lower-case, or there are too many lines.
-    #[error("the headers are not as Envoy sends them")]
-    Headers,
-    /// A header names another method or path than the request, and some frameworks would obey it.
-    #[error("a header overrides the method or the path")]
-    Override,
-    /// A pseudo header says something else than the field it was made from.
-    #[error("a pseudo header contradicts its field")]
-    PseudoHeader,
-    /// It came through an HTTP door, and not as that door's proxy asks.
-    #[error("{0}")]
-    Door(#[from] DoorFault),
-}
-
-impl Malformed {
-    /// The stable code for logs and metrics.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Wire(_) => "request_undecodable",
-            Self::Compressed => "request_compressed",
-            Self::TooLarge => "request_too_large",
-            Self::Framing => "request_framing",
-            Self::NoAttributes => "request_empty",
-            Self::Method => "request_method",
-            Self::Authority => "request_authority",
-            Self::Path(path) => path.code(),
-            Self::Headers => "request_headers",
-            Self::Override => "request_override",
-            Self::PseudoHeader => "request_pseudo_header",
-            Self::Door(fault) => fault.code(),
-        }
-    }
-}
-
 impl<'a> Request<'a> {
     /// Reads one decoded CheckRequest: what can be said of it in any case, and what it asks, unless something in it
     /// could be read in two ways.
-    pub fn read(check: Check<'a>) -> (Envelope<'a>, Result<Self, Malformed>) {
+    pub fn read(
+        check: Check<'a>,
+        mesh: &MeshPolicySpec,
+    ) -> (Envelope<'a>, Result<Self, Malformed>) {
         let Check {
             source,
-            destination: _,
+            destination,
             http,
             time: _,
             context_extensions: _,
             metadata_context: _,
             route_metadata_context: _,
-            // Present on plaintext too, and the client's word: proves nothing.
-            sni: _,
+            sni,
             has_attributes,
         } = check;
         let source = source.unwrap_or_default();
@@ -178,10 +128,32 @@ impl<'a> Request<'a> {
             return (envelope, Err(Malformed::NoAttributes));
         }
         let peer = PeerEvidence { principal: source.principal, certificate: source.certificate };
-        let address = envelope.source_address.and_then(|text| text.parse().ok());
-        let http = http.map(|http| HttpRequest::parse(http, &found)).transpose();
-        (envelope, http.map(|http| Self { peer, source: address, http }))
+        let address = envelope.source_address.and_then(|text| text.parse::<IpAddr>().ok());
+        let lines = http.as_ref().map(|http| http.headers.as_slice()).unwrap_or_default();
+        let connection = Connection {
+            // An address of IPv4 inside IPv6 is what a listener for both makes of it.
+            source: address.map(|address| address.to_canonical()),
+            forwarded: forwarded::client(lines, mesh.trusted_hops),
+            port: destination.and_then(|destination| port(destination.address?)),
+            // Present on plaintext too, where it is empty.
+            sni: sni.filter(|sni| !sni.is_empty()),
+        };
+        let http = http.map(|http| HttpRequest::parse(http, &found, mesh)).transpose();
+        (envelope, http.map(|http| Self { peer, connection, http }))
     }
+}
+
+/// The one host that a request names, normalised. Nothing else of it is looked at.
+///
+/// # Errors
+/// When it names none, or more than one.
+pub fn named_host<'a>(check: &Check<'a>) -> Result<Cow<'a, str>, Malformed> {
+    let http = check.http.as_ref().ok_or(Malformed::NoAttributes)?;
+    let found = Interesting::among(&http.headers);
+    if found.authority.is_some_and(|value| value != http.host.as_bytes()) {
+        return Err(Malformed::PseudoHeader);
+    }
+    normalise_host(http.host)
 }
 
 impl Request<'_> {
@@ -190,7 +162,7 @@ impl Request<'_> {
     pub fn evidence(&self) -> Evidence<'_> {
         Evidence {
             peer: self.peer,
-            source: self.source,
+            source: self.connection.source,
             http: self.http.as_ref().map(HttpRequest::evidence),
         }
     }
@@ -201,7 +173,7 @@ impl<'a> HttpRequest<'a> {
     #[must_use]
     pub fn evidence(&self) -> HttpEvidence<'_> {
         HttpEvidence {
-            method: self.method,
+            method: self.sent_method,
             authority: self.authority,
             path: self.path.as_str(),
             query: self.path.query(),
@@ -209,7 +181,11 @@ impl<'a> HttpRequest<'a> {
         }
     }
 
-    fn parse(http: Http<'a>, found: &Interesting<'a>) -> Result<Self, Malformed> {
+    pub(super) fn parse(
+        http: Http<'a>,
+        found: &Interesting<'a>,
+        mesh: &MeshPolicySpec,
+    ) -> Result<Self, Malformed> {
         let Http {
             // A stream id of Envoy, not the request id.
             id: _,
@@ -221,40 +197,97 @@ impl<'a> HttpRequest<'a> {
             scheme: _,
             query: _,
             fragment: _,
-            // Bytes so far, not the size of the body.
-            size: _,
+            size,
             protocol: _,
-            body: _,
-            raw_body: _,
+            body: text,
+            raw_body: raw,
         } = http;
-        if method.is_empty() || !method.bytes().all(is_method) {
-            return Err(Malformed::Method);
+        let switches = &mesh.normalisation;
+        let judged = normalise_method(method, switches.lower_case_methods)?;
+        if headers.len() > mesh.limits.header_lines {
+            return Err(Malformed::HeaderLines);
         }
-        if found.unreadable {
-            return Err(Malformed::Headers);
-        }
+        check_lines(found, mesh)?;
         for (pseudo, field) in [(found.method, method), (found.path, path), (found.authority, host)]
         {
             if pseudo.is_some_and(|value| value != field.as_bytes()) {
                 return Err(Malformed::PseudoHeader);
             }
         }
-        if !found.overrides.iter().all(|(what, value)| what.agrees(value, method, path)) {
-            return Err(Malformed::Override);
+        let mixed = found.host.is_some_and(|line| line != host.as_bytes()) || is_absolute(path);
+        match switches.mixed_authority {
+            MixedAuthority::Refuse if mixed => return Err(Malformed::MixedAuthority),
+            MixedAuthority::Refuse => {}
+        }
+        let target = Target { method, host, path };
+        let agrees = found.overrides.iter().all(|(what, value)| what.agrees(value, target, path));
+        match switches.override_headers {
+            OverrideHeaders::Refuse if !agrees => return Err(Malformed::Override),
+            OverrideHeaders::Refuse | OverrideHeaders::AcceptIgnored => {}
         }
         Ok(Self {
-            method,
+            method: judged,
+            sent_method: method,
             host: normalise_host(host)?,
-            path: Path::parse(path)?,
+            path: Path::parse(path, switches, &mesh.limits)?,
             authority: host,
             headers: HeaderLines::new(headers, header_form),
+            body: Buffered { raw, text, size },
         })
     }
 }
 
-/// RFC 9110, section 5.6.2, without lower-case letters.
-fn is_method(byte: u8) -> bool {
-    byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// What can be said of header lines without looking at anything else.
+fn check_lines(found: &Interesting<'_>, mesh: &MeshPolicySpec) -> Result<(), Malformed> {
+    if found.unreadable {
+        return Err(Malformed::Headers);
+    }
+    match (found.duplicate, mesh.normalisation.duplicate_headers) {
+        (Some(_), DuplicateHeaders::Refuse)
+        | (Some(Single::Framing), DuplicateHeaders::AcceptUndecidable) => {
+            return Err(Malformed::DuplicateHeader);
+        }
+        (None | Some(Single::Plain | Single::Text), _) => {}
+    }
+    match (found.underscore, mesh.normalisation.underscore_headers) {
+        (Some(_), UnderscoreHeaders::Refuse) => Err(Malformed::UnderscoreHeader),
+        (None, _) | (Some(_), UnderscoreHeaders::AcceptAsTwins) => Ok(()),
+    }
+}
+
+/// The method that is judged.
+fn normalise_method(method: &str, switch: LowerCaseMethods) -> Result<Cow<'_, str>, Malformed> {
+    if method.is_empty() || !method.bytes().all(is_token) {
+        return Err(Malformed::Method);
+    }
+    if !method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Ok(Cow::Borrowed(method));
+    }
+    match switch {
+        LowerCaseMethods::Refuse => Err(Malformed::LowerCaseMethod),
+        LowerCaseMethods::AcceptAsWritten => Ok(Cow::Borrowed(method)),
+        LowerCaseMethods::AcceptAsUpperCase => Ok(Cow::Owned(method.to_ascii_uppercase())),
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A target that names an authority itself (`http://host/path`), which Envoy takes apart before it asks.
+fn is_absolute(target: &str) -> bool {
+    target.split_once("://").is_some_and(|(scheme, _)| {
+        !scheme.is_empty()
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    })
+}
+
+fn port(address: Address<'_>) -> Option<u16> {
+    match address {
+        Address::Socket { address: _, port } => port.and_then(|port| u16::try_from(port).ok()),
+        Address::Pipe(_) | Address::Internal(_) => None,
+    }
 }
 
 /// Host of an authority: lower case, without port and one trailing dot; an IPv6 address in its one short spelling.
@@ -303,75 +336,4 @@ fn is_port(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_normalised_or_refused() {
-        for (authority, host) in [
-            ("orders.shop", "orders.shop"),
-            ("Orders.Shop.:8080", "orders.shop"),
-            ("[::1]:80", "::1"),
-            ("[2001:DB8:0:0::1]", "2001:db8::1"),
-            ("127.0.0.1:8080", "127.0.0.1"),
-            ("127.0.0.1.", "127.0.0.1"),
-            ("1.2.3.example", "1.2.3.example"),
-            ("my_service.ns-2", "my_service.ns-2"),
-        ] {
-            assert_eq!(normalise_host(authority).unwrap(), host);
-        }
-        for bad in [
-            "",
-            "a,b",
-            "u@h",
-            "h:",
-            "h:x",
-            "h:99999",
-            "h h",
-            "[::1",
-            "h:80:80",
-            "h/..",
-            "h\u{e9}",
-            ".",
-            "h..",
-            "a..b",
-            ".h",
-            "..",
-            "[]",
-            "[]:80",
-            "[1]",
-            "[.]",
-            "[1.2.3.4]",
-            "[::1%25eth0]",
-            "[::1].",
-            "127.1",
-            "0x7f.1",
-            "0x7F000001",
-            "1.2.3.4.5",
-            "2130706433",
-            "0177.0.0.1",
-            "127.0.0.01",
-            "256.1.1.1",
-            "a.0x",
-            "a.1",
-        ] {
-            assert_eq!(normalise_host(bad), Err(Malformed::Authority), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_method_is_written_in_upper_case() {
-        let read = |method| {
-            let http = Http { method, host: "h", path: "/", ..Http::default() };
-            HttpRequest::parse(http, &Interesting::default()).map(|request| request.method)
-        };
-        for method in ["GET", "DELETE", "M-SEARCH", "VERSION-CONTROL", "X_1"] {
-            assert_eq!(read(method).unwrap(), method);
-        }
-        for method in
-            ["", "get", "Get", "gET", "deLETE", "M-search", "GET ", "GET,POST", "G\u{c9}T"]
-        {
-            assert_eq!(read(method).unwrap_err(), Malformed::Method, "{method}");
-        }
-    }
-}
+mod tests;

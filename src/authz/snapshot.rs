@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::body::Descriptors;
 use super::challenge::Challenges;
 use super::presentation::Presentation;
 use crate::authn::Providers;
@@ -16,6 +17,7 @@ pub struct Snapshot {
     presentation: Presentation,
     challenges: Challenges,
     mesh: Arc<MeshPolicySpec>,
+    descriptors: Option<Arc<Descriptors>>,
 }
 
 impl Snapshot {
@@ -25,7 +27,7 @@ impl Snapshot {
         let presentation = Presentation::new(policies.presentation(), providers.credential_names());
         let challenges = Challenges::new(&providers.schemes());
         let mesh = Arc::new(MeshPolicySpec::absent());
-        Self { revision, policies, providers, presentation, challenges, mesh }
+        Self { revision, policies, providers, presentation, challenges, mesh, descriptors: None }
     }
 
     /// The same in this mesh.
@@ -50,6 +52,16 @@ impl Snapshot {
     #[must_use]
     pub fn providers(&self) -> &Providers {
         &self.providers
+    }
+
+    /// The same, able to read messages of these gRPC services.
+    #[must_use]
+    pub fn with_descriptors(self, descriptors: Option<Arc<Descriptors>>) -> Self {
+        Self { descriptors, ..self }
+    }
+
+    pub(super) fn descriptors(&self) -> Option<&Descriptors> {
+        self.descriptors.as_deref()
     }
 
     /// What holds for the whole mesh.

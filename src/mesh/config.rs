@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::address::{Endpoint, Upstream, deserialize_tcp};
+use super::body::RequestBody;
 
 /// The listeners of one workload's Envoy.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,6 +48,9 @@ pub struct InboundConfig {
     /// What is spoken inside TLS.
     #[serde(default)]
     pub protocol: Protocol,
+    /// Hands the bodies of requests to the gate, for rules that ask about them. Streams of requests cannot be had then.
+    #[serde(default)]
+    pub request_body: Option<RequestBody>,
 }
 
 /// A listener for callers outside the mesh. It speaks plain HTTP: put what ends the public TLS in front of it.
@@ -61,6 +65,9 @@ pub struct EdgeConfig {
     /// Where the application listens.
     #[serde(deserialize_with = "deserialize_tcp")]
     pub app: SocketAddr,
+    /// Hands the bodies of requests to the gate, for rules that ask about them. Streams of requests cannot be had then.
+    #[serde(default)]
+    pub request_body: Option<RequestBody>,
 }
 
 /// A door to another workload: the application dials `listen` in plaintext, Envoy speaks mTLS to `upstream`.
@@ -107,6 +114,14 @@ pub struct Name(String);
 pub struct InvalidName(String);
 
 impl Config {
+    /// The most bytes of a body that any listener hands to the gate; nothing where none does.
+    #[must_use]
+    pub fn largest_body(&self) -> Option<usize> {
+        let inbound = self.inbound.iter().filter_map(|one| one.request_body);
+        let bodies = inbound.chain(self.edge.iter().filter_map(|one| one.request_body));
+        bodies.map(|body| usize::try_from(body.max_bytes).unwrap_or(usize::MAX)).max()
+    }
+
     /// The same configuration, relative paths taken from `directory`.
     #[must_use]
     pub fn relative_to(mut self, directory: &Path) -> Self {

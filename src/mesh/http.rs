@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::address::set;
+use super::body::RequestBody;
 use super::cluster::{AUTHZ_CLUSTER, TOKENS_CLUSTER};
 use super::model::ForwardedCertificates;
 
@@ -20,12 +21,21 @@ pub(super) enum Door {
     Edge,
 }
 
+/// How the gate is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question {
+    /// How long Envoy waits for the answer.
+    pub(super) timeout: Duration,
+    /// What it hands on of bodies.
+    pub(super) body: Option<RequestBody>,
+}
+
 /// A connection manager in front of an application: every request is put to the gate.
 pub(super) fn guarded(
     door: Door,
     cluster: &str,
     access_log: Option<&Value>,
-    authz_timeout: Duration,
+    question: Question,
 ) -> Value {
     let mut manager = json!({
         "@type": format!("type.googleapis.com/{MANAGER}"),
@@ -45,7 +55,7 @@ pub(super) fn guarded(
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
         "upgrade_configs": [{ "upgrade_type": "websocket" }],
-        "http_filters": [ext_authz(AUTHZ_CLUSTER, authz_timeout), router()],
+        "http_filters": [ext_authz(AUTHZ_CLUSTER, question), router()],
         "route_config": {
             "name": cluster,
             "virtual_hosts": [{
@@ -88,7 +98,7 @@ pub(super) fn outbound(
     access_log: Option<&Value>,
     tokens: Option<Duration>,
 ) -> Value {
-    let tokens = tokens.map(|timeout| ext_authz(TOKENS_CLUSTER, timeout));
+    let tokens = tokens.map(|timeout| ext_authz(TOKENS_CLUSTER, Question { timeout, body: None }));
     let filters: Vec<Value> = tokens.into_iter().chain([router()]).collect();
     let manager = json!({
         "@type": format!("type.googleapis.com/{MANAGER}"),
@@ -132,8 +142,8 @@ pub(super) fn gate(cluster: &str, timeout: Duration) -> Value {
     })
 }
 
-fn ext_authz(cluster: &str, timeout: Duration) -> Value {
-    json!({
+fn ext_authz(cluster: &str, Question { timeout, body }: Question) -> Value {
+    let mut filter = json!({
         "name": "envoy.filters.http.ext_authz",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
@@ -150,7 +160,11 @@ fn ext_authz(cluster: &str, timeout: Duration) -> Value {
             "enable_dynamic_metadata_ingestion": true,
             "clear_route_cache": false,
         },
-    })
+    });
+    if let (Some(body), Some(config)) = (body, filter.get_mut("typed_config")) {
+        set(config, "with_request_body", body.to_envoy());
+    }
+    filter
 }
 
 fn router() -> Value {

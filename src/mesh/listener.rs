@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::address::{set, socket_address};
+use super::body::RequestBody;
 use super::cluster::{AUTHZ_CLUSTER, BLACKHOLE};
 use super::config::Protocol;
-use super::http::{Door, gate, guarded, outbound};
+use super::http::{Door, Question, gate, guarded, outbound};
 use super::model::{Edge, Inbound, Mesh, Outbound};
 use super::tls;
 
@@ -30,7 +31,8 @@ impl Mesh {
         let filters = match inbound.protocol {
             Protocol::Http => {
                 let door = Door::Mesh(self.sidecar.forwarded);
-                vec![guarded(door, &cluster, log.as_ref(), self.authz_timeout)]
+                let question = self.question(inbound.request_body);
+                vec![guarded(door, &cluster, log.as_ref(), question)]
             }
             Protocol::Tcp => {
                 let mut proxy = tcp_proxy(&cluster, log.as_ref());
@@ -70,6 +72,7 @@ impl Mesh {
     }
 
     fn edge_listener(&self, edge: &Edge) -> Value {
+        let question = self.question(edge.request_body);
         let cluster = edge.cluster_name();
         let log = self.access_log(&cluster);
         json!({
@@ -79,7 +82,7 @@ impl Mesh {
             "per_connection_buffer_limit_bytes": 65_536,
             "filter_chains": [{
                 "name": "edge",
-                "filters": [guarded(Door::Edge, &cluster, log.as_ref(), self.authz_timeout)],
+                "filters": [guarded(Door::Edge, &cluster, log.as_ref(), question)],
             }],
         })
     }
@@ -102,6 +105,10 @@ impl Mesh {
             // begin.
             "filter_chains": [{ "name": "app", "filters": [filter] }],
         })
+    }
+
+    fn question(&self, body: Option<RequestBody>) -> Question {
+        Question { timeout: self.authz_timeout, body }
     }
 
     fn access_log(&self, listener: &str) -> Option<Value> {

@@ -12,6 +12,7 @@
 //! fixed address of the application, where a capturing proxy would use the original destination.
 
 mod address;
+mod body;
 mod bootstrap;
 mod cluster;
 mod config;
@@ -21,6 +22,7 @@ mod model;
 mod tls;
 
 pub use address::{Endpoint, InvalidEndpoint, InvalidUpstream, Upstream};
+pub use body::{LargerBody, RequestBody};
 pub use bootstrap::{bootstrap, to_yaml};
 pub use config::{Config, EdgeConfig, InboundConfig, InvalidName, Name, OutboundConfig, Protocol};
 pub use model::{

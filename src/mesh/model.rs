@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::identity::{InvalidSpiffeId, SpiffeId, TrustDomain};
 
 use super::address::{Endpoint, Upstream};
+use super::body::RequestBody;
 use super::config::{Config, EdgeConfig, InboundConfig, Name, OutboundConfig, Protocol};
 
 /// How long Envoy may wait for the gate. It counts milliseconds, and 0 of them would be for ever.
@@ -60,6 +61,7 @@ pub struct Inbound {
     pub(super) listen: SocketAddr,
     pub(super) app: SocketAddr,
     pub(super) protocol: Protocol,
+    pub(super) request_body: Option<RequestBody>,
 }
 
 /// A listener for callers outside the mesh.
@@ -68,6 +70,7 @@ pub struct Edge {
     pub(super) name: Name,
     pub(super) listen: SocketAddr,
     pub(super) app: SocketAddr,
+    pub(super) request_body: Option<RequestBody>,
 }
 
 /// A door to another workload.
@@ -139,6 +142,12 @@ pub enum Fault {
     /// A duration outside its bounds.
     #[error("must be between {:?} and {:?}", AUTHZ_TIMEOUT.start(), AUTHZ_TIMEOUT.end())]
     Timeout,
+    /// Bodies are asked for where there are none.
+    #[error("is only for the protocol http: other connections have no requests")]
+    NoRequests,
+    /// A body of that size cannot be handed on.
+    #[error("maxBytes must be between 1 and 33554432")]
+    BodySize,
     /// The Envoy would do nothing.
     #[error("needs an entry in inbound, edge or outbound")]
     Nothing,
@@ -186,6 +195,7 @@ impl Mesh {
         faults.check_names("edge", edge.iter().map(|one| &one.name));
         faults.check_names("outbound", outbound.iter().map(|one| &one.name));
         faults.check_listeners(&inbound, &edge, &outbound);
+        faults.check_bodies(&inbound, &edge);
 
         let domain = sidecar.identity.trust_domain();
         let outbound = outbound
@@ -198,16 +208,22 @@ impl Mesh {
         }
         let inbound = inbound
             .into_iter()
-            .map(|InboundConfig { name, listen, app, protocol }| Inbound {
+            .map(|InboundConfig { name, listen, app, protocol, request_body }| Inbound {
                 name,
                 listen,
                 app,
                 protocol,
+                request_body,
             })
             .collect();
         let edge = edge
             .into_iter()
-            .map(|EdgeConfig { name, listen, app }| Edge { name, listen, app })
+            .map(|EdgeConfig { name, listen, app, request_body }| Edge {
+                name,
+                listen,
+                app,
+                request_body,
+            })
             .collect();
         Ok(Self { sidecar, domain, admin, inbound, edge, outbound, access_log, authz_timeout })
     }
@@ -279,6 +295,24 @@ impl Faults {
                 self.add(field, Fault::PortZero);
             } else if listeners.iter().any(|(listen, _)| reaches(*listen, app)) {
                 self.add(field, Fault::Circle(app));
+            }
+        }
+    }
+
+    fn check_bodies(&mut self, inbound: &[InboundConfig], edge: &[EdgeConfig]) {
+        let inbound = inbound.iter().enumerate().map(|(index, one)| {
+            (format!("inbound[{index}].requestBody"), one.request_body, one.protocol)
+        });
+        let edge = edge.iter().enumerate().map(|(index, one)| {
+            (format!("edge[{index}].requestBody"), one.request_body, Protocol::Http)
+        });
+        for (field, body, protocol) in inbound.chain(edge) {
+            match (body, protocol) {
+                (Some(_), Protocol::Tcp) => self.add(field, Fault::NoRequests),
+                (Some(body), Protocol::Http) if !body.is_possible() => {
+                    self.add(field, Fault::BodySize);
+                }
+                (Some(_), Protocol::Http) | (None, _) => {}
             }
         }
     }

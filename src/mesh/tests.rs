@@ -76,6 +76,16 @@ fn every_fault_is_named_by_its_field() {
         ),
         ("app: \"127.0.0.1:31001\"", "app: \"127.0.0.1:0\"", "envoy.inbound[0].app: port 0"),
         ("name: db", "name: http", "envoy.inbound[1].name: http is the name of two entries"),
+        (
+            "protocol: tcp",
+            "protocol: tcp, requestBody: { maxBytes: 1 }",
+            "envoy.inbound[1].requestBody: is only for the protocol http",
+        ),
+        (
+            "name: public,",
+            "name: public, requestBody: { maxBytes: 0 },",
+            "envoy.edge[0].requestBody: maxBytes must be",
+        ),
         ("edge:", "authzTimeout: 0s\nedge:", "envoy.authzTimeout: must be"),
         ("edge:", "authzTimeout: 31s\nedge:", "envoy.authzTimeout: must be"),
     ] {
@@ -84,6 +94,28 @@ fn every_fault_is_named_by_its_field() {
     }
     let nothing = check("admin: '127.0.0.1:15000'").unwrap_err().to_string();
     assert!(nothing.contains("needs an entry"), "{nothing}");
+}
+
+#[test]
+fn bodies_are_handed_on_as_bytes_and_only_where_they_are_asked_for() {
+    let filters = |yaml: &str| {
+        let text = bootstrap(&check(yaml).unwrap()).to_string();
+        text.matches("\"with_request_body\"").count()
+    };
+    assert_eq!(filters(GOOD), 0);
+    let asked =
+        GOOD.replace("name: http,", "name: http, requestBody: { maxBytes: 65536 },").replace(
+            "name: public,",
+            "name: public, requestBody: { maxBytes: 10, larger: HandOnBeginning },",
+        );
+    assert_eq!(filters(&asked), 2);
+    let text = bootstrap(&check(&asked).unwrap()).to_string();
+    for written in [
+        r#""with_request_body":{"max_request_bytes":65536,"allow_partial_message":false,"pack_as_bytes":true}"#,
+        r#""with_request_body":{"max_request_bytes":10,"allow_partial_message":true,"pack_as_bytes":true}"#,
+    ] {
+        assert!(text.contains(written), "{written}");
+    }
 }
 
 #[test]

@@ -117,7 +117,21 @@ fn open(path: &Path) -> Result<File, FileError> {
     })
 }
 
+/// Reads a whole file of at most `limit` bytes, whatever it holds.
+///
+/// # Errors
+/// When it cannot be read or is larger.
+pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let file = open(path)?;
+    bytes(path, file, limit)
+}
+
 fn read(path: &Path, file: File, limit: u64) -> Result<String, FileError> {
+    let bytes = bytes(path, file, limit)?;
+    String::from_utf8(bytes).map_err(|_| FileError::NotText { path: path.to_path_buf() })
+}
+
+fn bytes(path: &Path, file: File, limit: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|source| FileError::Io {
         action: "read",
@@ -127,7 +141,7 @@ fn read(path: &Path, file: File, limit: u64) -> Result<String, FileError> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
         return Err(FileError::TooLarge { path: path.to_path_buf(), limit });
     }
-    String::from_utf8(bytes).map_err(|_| FileError::NotText { path: path.to_path_buf() })
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod tasks;
 mod watch;
 
 pub use clock::Clock;
-pub use file::{FileError, read_limited, read_secret, write_atomic};
+pub use file::{FileError, read_bytes, read_limited, read_secret, write_atomic};
 pub use listen::{Address, BindError, Connection, Incoming, InvalidAddress, Listener};
 pub use ready::{Ready, ReadyFlag};
 pub use tasks::{Drain, TaskEnded, Tasks};

@@ -90,6 +90,9 @@ pub struct ExtAuthz {
     /// The largest CheckRequest, and the largest body at an HTTP door, in bytes.
     #[serde(default = "default_max_request_bytes")]
     pub max_request_bytes: usize,
+    /// A `FileDescriptorSet` of the gRPC services whose messages rules ask about. Read once, at the start.
+    #[serde(default, deserialize_with = "present")]
+    pub grpc_descriptors: Option<PathBuf>,
     /// How long a Check may wait for what only the network can tell: a key that is not known yet, a token's introspection.
     #[serde(default = "default_longest_wait", with = "humantime_serde")]
     pub longest_wait: Duration,
@@ -165,6 +168,7 @@ impl Default for ExtAuthz {
         Self {
             listen: Vec::new(),
             max_request_bytes: default_max_request_bytes(),
+            grpc_descriptors: None,
             longest_wait: default_longest_wait(),
         }
     }
@@ -207,6 +211,7 @@ impl Config {
         self.resources.iter_mut().for_each(resolve);
         self.ext_authz.listen.iter_mut().for_each(resolve_address);
         self.doors.iter_mut().for_each(|door| door.resolve(base));
+        self.ext_authz.grpc_descriptors.iter_mut().for_each(resolve);
         if let Some(sds) = &mut self.sds {
             resolve_address(&mut sds.listen);
         }
@@ -277,6 +282,15 @@ impl Config {
         if !(1024..=64 * 1024 * 1024).contains(&self.ext_authz.max_request_bytes) {
             return Err(invalid("extAuthz.maxRequestBytes", "must be between 1024 and 67108864"));
         }
+        if let Some(bytes) = self.envoy.as_ref().and_then(mesh::Config::largest_body) {
+            // Headers, certificate and framing travel in the same message.
+            let room = bytes.saturating_add(256 * 1024);
+            if room > self.ext_authz.max_request_bytes {
+                let message =
+                    format!("must be at least {room}: envoy.*.requestBody.maxBytes is {bytes}");
+                return Err(invalid("extAuthz.maxRequestBytes", message));
+            }
+        }
         if self.ext_authz.longest_wait > Duration::from_secs(60) {
             return Err(invalid("extAuthz.longestWait", "must be at most 60s"));
         }
@@ -314,6 +328,7 @@ impl Config {
             "extAuthz": {
                 "listen": self.ext_authz.listen,
                 "maxRequestBytes": self.ext_authz.max_request_bytes,
+                "grpcDescriptors": self.ext_authz.grpc_descriptors,
                 "longestWait": humantime_serde::re::humantime::format_duration(self.ext_authz.longest_wait).to_string(),
             },
             "doors": self.doors.iter().map(DoorConfig::to_json).collect::<Vec<_>>(),

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::grpc;
 use crate::authn::{Learned, Need, Resolver};
-use crate::authz::{Attempt, Checked, Gate, Malformed, Outcome, Question};
+use crate::authz::{Ambiguity, Attempt, Checked, Gate, Malformed, Outcome, Question};
 use crate::proto::answer::Answer;
 use crate::proto::check::Check;
 use crate::runtime::{Drain, Listener};
@@ -50,6 +50,7 @@ pub struct CheckLimits {
 /// What is counted.
 struct Counts {
     checks: Family<Outcomes, Counter>,
+    ambiguous: Family<Class, Counter>,
     duration: Histogram,
 }
 
@@ -57,6 +58,18 @@ struct Counts {
 struct Outcomes {
     decision: &'static str,
     code: &'static str,
+}
+
+/// A class of ambiguous requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Class {
+    class: &'static str,
+}
+
+impl Class {
+    fn of(ambiguity: Ambiguity) -> Self {
+        Self { class: ambiguity.switch() }
+    }
 }
 
 impl ExtAuthz {
@@ -70,12 +83,22 @@ impl ExtAuthz {
     ) -> Self {
         let counts = Counts {
             checks: Family::default(),
+            ambiguous: Family::default(),
             duration: Histogram::new([
                 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 2.5e-2,
             ]),
         };
+        // Each class is there from the start, so that none is missed because it never came.
+        for class in Ambiguity::ALL {
+            drop(counts.ambiguous.get_or_create(&Class::of(class)));
+        }
         metrics.register(|registry| {
             registry.register("authz_checks", "Checks answered, by outcome", counts.checks.clone());
+            registry.register(
+                "authz_ambiguous_requests",
+                "Requests refused because two programs could read them differently, by class",
+                counts.ambiguous.clone(),
+            );
             registry.register(
                 "authz_check_duration_seconds",
                 "Time from the received message to the encoded answer",
@@ -126,6 +149,9 @@ impl ExtAuthz {
         inner.log.append(record);
         let decision = if checked.code == "allow" { "allow" } else { "deny" };
         inner.counts.checks.get_or_create(&Outcomes { decision, code: checked.code }).inc();
+        if let Some(ambiguity) = checked.ambiguity {
+            inner.counts.ambiguous.get_or_create(&Class::of(ambiguity)).inc();
+        }
         inner.counts.duration.observe(checked.elapsed.as_secs_f64());
         checked.answer
     }

@@ -12,9 +12,9 @@ use super::{Config, Counts, Resources, StartError, authn_metrics};
 use crate::authn::{
     HttpClient, HttpOptions, KeyHandle, KeyRefresh, KeyStore, Resolver, Verifier, WorkloadRoots,
 };
-use crate::authz::Gate;
+use crate::authz::{Descriptors, Gate};
 use crate::policy;
-use crate::runtime::{Clock, Drain, FileWatch, Ready, Tasks};
+use crate::runtime::{Clock, Drain, FileWatch, Ready, Tasks, read_bytes};
 use crate::telemetry::Metrics;
 
 /// Verified credentials kept, at most.
@@ -41,7 +41,8 @@ impl Judging {
         // Watched before they are read, so that no change falls between.
         let files = FileWatch::new(&config.resources)?;
         let store = open_store(config)?;
-        let mut resources = Resources::load(&config.resources, &workload)?;
+        let resources = Resources::load(&config.resources, &workload)?;
+        let mut resources = resources.with_descriptors(descriptors(config)?);
         if let Some(store) = &store {
             resources = resources.restore(store, clock.now());
         }
@@ -114,6 +115,15 @@ impl Judging {
 fn open_store(config: &Config) -> Result<Option<KeyStore>, StartError> {
     let directory = config.state_dir.as_ref().map(|directory| directory.join("keys"));
     Ok(directory.map(|directory| KeyStore::open(&directory)).transpose()?)
+}
+
+/// The most bytes of a file of descriptors.
+const MAX_DESCRIPTORS: u64 = 64 * 1024 * 1024;
+
+fn descriptors(config: &Config) -> Result<Option<Arc<Descriptors>>, StartError> {
+    let Some(path) = &config.ext_authz.grpc_descriptors else { return Ok(None) };
+    let bytes = read_bytes(path, MAX_DESCRIPTORS)?;
+    Ok(Some(Arc::new(Descriptors::parse(path.clone(), &bytes)?)))
 }
 
 fn verifier(config: &Config) -> Result<Verifier, StartError> {

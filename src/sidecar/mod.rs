@@ -98,6 +98,12 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// A file that the configuration names cannot be read.
+    #[error("extAuthz.grpcDescriptors: {0}")]
+    File(#[from] crate::runtime::FileError),
+    /// The descriptors of gRPC services cannot be used.
+    #[error("extAuthz.grpcDescriptors: {0}")]
+    Descriptors(#[from] crate::authz::InvalidDescriptors),
     /// The certificate source is wrong.
     #[error(transparent)]
     Certificates(#[from] certs::RenewalError),

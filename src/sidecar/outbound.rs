@@ -1,5 +1,6 @@
 //! The second door: an Envoy asks it about the application's own calls, and those to named hosts get their token.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use super::ext_authz::{CheckLimits, Door};
 use crate::authn::{Bearer, TargetConfig, Tokens};
-use crate::authz::{Malformed, Request};
+use crate::authz::{Malformed, named_host};
 use crate::proto::answer::{self, Answer, HeaderText, Mutations, RefusalStatus};
 use crate::proto::check::Check;
 use crate::runtime::{Address, Clock};
@@ -63,9 +64,7 @@ impl Outbound {
     /// The host of the call, or why it cannot be read.
     fn host(message: Result<&[u8], Malformed>) -> Result<String, Malformed> {
         let check = Check::decode(message?).map_err(Malformed::Wire)?;
-        let (_, request) = Request::read(check);
-        let http = request?.http.ok_or(Malformed::NoAttributes)?;
-        Ok(http.host.into_owned())
+        named_host(&check).map(Cow::into_owned)
     }
 
     fn count(&self, code: &'static str, answer: Answer) -> Answer {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::referenced::{References, Unreadable};
 use super::texts::{Parsed, Texts};
 use crate::authn::{KeyStore, Providers};
-use crate::authz::Snapshot;
+use crate::authz::{Descriptors, Snapshot};
 use crate::policy::{self, IdentityProvider, MeshPolicySpec, PolicySet, Resource, Surroundings};
 use crate::runtime::FileError;
 
@@ -18,6 +18,7 @@ pub struct Resources {
     policies: Arc<PolicySet>,
     providers: Providers,
     mesh: Arc<MeshPolicySpec>,
+    descriptors: Option<Arc<Descriptors>>,
     counts: Counts,
     /// How often keys changed since the files were read.
     key_changes: u64,
@@ -198,6 +199,7 @@ impl Resources {
             policies: Arc::new(set),
             providers: compiled,
             mesh,
+            descriptors: None,
             counts,
             key_changes: 0,
             basis,
@@ -222,9 +224,16 @@ impl Resources {
         self
     }
 
-    /// Takes over the keys of providers that did not change.
+    /// Reads messages by these descriptors.
+    #[must_use]
+    pub(super) fn with_descriptors(self, descriptors: Option<Arc<Descriptors>>) -> Self {
+        Self { descriptors, ..self }
+    }
+
+    /// Takes over the keys of providers that did not change, and what does not stand in resource files.
     #[must_use]
     pub fn inherit_keys(mut self, old: &Self) -> Self {
+        self.descriptors.clone_from(&old.descriptors);
         self.providers = self.providers.inherit_keys(&old.providers);
         self
     }
@@ -246,7 +255,9 @@ impl Resources {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let (policies, mesh) = (Arc::clone(&self.policies), Arc::clone(&self.mesh));
-        Snapshot::new(self.revision(), policies, self.providers.clone()).in_mesh(mesh)
+        Snapshot::new(self.revision(), policies, self.providers.clone())
+            .in_mesh(mesh)
+            .with_descriptors(self.descriptors.clone())
     }
 
     /// Whose tokens count.

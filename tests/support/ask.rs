@@ -28,20 +28,25 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts with these resource files.
     pub async fn start(name: &str, files: &[(&str, &str)]) -> Self {
+        Self::start_with(name, files, "").await
+    }
+
+    /// The same with more under `extAuthz`, in flow style.
+    pub async fn start_with(name: &str, files: &[(&str, &str)], ext_authz: &str) -> Self {
         // A second test finds it installed.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let scratch = Scratch::new(name);
         for (file, text) in files {
             scratch.write(&format!("resources/{file}"), text);
         }
-        let config = scratch.write(
-            "sidecar.yaml",
-            "workload: { trustDomain: test.mesh, namespace: shop, serviceAccount: orders, labels: { app: orders } }\n\
+        let config = format!(
+            "workload: {{ trustDomain: test.mesh, namespace: shop, serviceAccount: orders, labels: {{ app: orders }} }}\n\
              resources: [resources]\n\
-             extAuthz: { listen: [\"unix:authz.sock\", \"127.0.0.1:0\"] }\n\
-             admin: { listen: \"127.0.0.1:0\" }\n\
-             decisionLog: { path: decisions.log }\n",
+             extAuthz: {{ listen: [\"unix:authz.sock\", \"127.0.0.1:0\"]{ext_authz} }}\n\
+             admin: {{ listen: \"127.0.0.1:0\" }}\n\
+             decisionLog: {{ path: decisions.log }}\n"
         );
+        let config = scratch.write("sidecar.yaml", &config);
         let config: Config = hopgate::config::sidecar(&config, Default::default()).unwrap();
         let bound = Bound::build(config, Clock::system()).await.unwrap();
         let (admin, authz) =
