@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use hopgate::identity::SpiffeId;
 use hopgate::mesh::{self, Endpoint, ForwardedCertificates};
 use hopgate::runtime::Address;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
@@ -217,10 +219,10 @@ async fn rules_read_bodies_of_every_kind() {
     let reasons = doors.reasons().await;
     assert_eq!(reasons.iter().filter(|reason| *reason == "-").count(), 4);
     for reason in [
-        "the rule asks for the body: the body names a member twice",
-        "the rule asks for the body: the body names two members that differ in case only",
-        "the rule asks for the body: the body is compressed",
-        "the rule asks for the body: the gRPC message is compressed",
+        "the condition asks for the body, which cannot be read: the body names a member twice",
+        "the condition asks for the body, which cannot be read: the body names two members that differ in case only",
+        "the condition asks for the body, which cannot be read: the body is compressed",
+        "the condition asks for the body, which cannot be read: the gRPC message is compressed",
     ] {
         assert!(reasons.iter().any(|told| told == reason), "{reason}: {reasons:#?}");
     }
@@ -250,18 +252,17 @@ async fn what_did_not_come_whole_is_no_body_whatever_the_client_says() {
     }
     // Nothing of it, in chunks, and through the door that hands on nothing.
     assert_eq!(doors.post(doors.reads, ("/json", &spoofed), "").await.0, 403);
-    let chunks = futures_util::stream::iter([
-        Ok::<_, std::io::Error>(br#"{"amou"#.to_vec()),
-        Ok(br#"nt":1}"#.to_vec()),
-    ]);
-    let chunked = reqwest::Body::wrap_stream(chunks);
+    let chunks = [&br#"{"amou"#[..], br#"nt":1}"#]
+        .map(|chunk| Ok::<_, std::io::Error>(Frame::data(bytes::Bytes::from_static(chunk))));
+    let chunked = StreamBody::new(futures_util::stream::iter(chunks));
+    let chunked = reqwest::Body::wrap(chunked);
     assert_eq!(doors.post(doors.reads, ("/json", &[JSON]), chunked).await.0, 200);
     for headers in [&[JSON][..], &spoofed] {
         assert_eq!(doors.post(doors.blind, ("/json", headers), r#"{"amount":1}"#).await.0, 403);
     }
     let reasons = doors.reasons().await;
-    let beginning = "the rule asks for the body, and the proxy handed on only its beginning";
-    let none = "the rule asks for the body, and the proxy handed on none";
+    let beginning = "the condition asks for the body, of which only the beginning was handed on";
+    let none = "the condition asks for the body, and none was handed on";
     let count = |text: &str| reasons.iter().filter(|reason| *reason == text).count();
     assert_eq!(count(beginning), 3, "{reasons:#?}");
     assert!(count(none) >= 2, "{reasons:#?}");

@@ -112,15 +112,12 @@ pub(super) enum Override {
     Host,
 }
 
-const OVERRIDES: [(&str, Override); 9] = [
+const OVERRIDES: [(&str, Override); 6] = [
     ("x-http-method-override", Override::Method),
     ("x-http-method", Override::Method),
     ("x-method-override", Override::Method),
-    ("x-original-method", Override::Method),
     ("x-original-url", Override::Target),
-    ("x-original-uri", Override::Target),
     ("x-rewrite-url", Override::Target),
-    ("x-original-host", Override::Host),
     ("x-http-host-override", Override::Host),
 ];
 

@@ -180,7 +180,7 @@ mod tests {
         let mut deep = Vec::new();
         for _ in 0..2000 {
             let mut outer = vec![0x22];
-            prost::encoding::encode_varint(deep.len() as u64, &mut outer);
+            prost::encoding::encode_varint(u64::try_from(deep.len()).unwrap(), &mut outer);
             outer.extend_from_slice(&deep);
             deep = outer;
         }

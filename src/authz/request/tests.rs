@@ -194,12 +194,9 @@ fn a_header_that_overrides_says_what_the_request_says() {
         ("x-http-method-override", "GET", "DELETE"),
         ("x-http-method", "GET", "get"),
         ("x-method-override", "GET", ""),
-        ("x-original-method", "GET", "POST"),
         ("x-original-url", "/a?b", "/admin"),
-        ("x-original-uri", "https://h/a?b", "/a"),
         ("x-rewrite-url", "http://h/a?b", "http://h/admin"),
-        ("x-original-host", "H", "evil"),
-        ("x-http-host-override", "h", "h:1"),
+        ("x-http-host-override", "H", "h:1"),
     ] {
         assert_eq!(read(&[(name, same)], None), Ok(()), "{name}");
         assert_eq!(read(&[(name, other)], None), Err("request_override"), "{name}");
