@@ -124,6 +124,7 @@ impl Doors {
                 authz: Endpoint::Unix(authz.clone()),
                 tokens: None,
                 forwarded: ForwardedCertificates::Replaced,
+                aliases: Vec::new(),
             },
         );
         let envoy = Envoy::start(directory, &mesh::bootstrap(&mesh.unwrap()));
@@ -169,6 +170,9 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 
+/// Path, headers, body and the status that comes back.
+type Case = (&'static str, Vec<(&'static str, &'static str)>, Vec<u8>, u16);
+
 fn multipart(note: &str, file: &[u8]) -> Vec<u8> {
     let mut body = format!(
         "--B\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\n{note}\r\n\
@@ -189,7 +193,7 @@ fn order(compressed: u8, amount: u8) -> Vec<u8> {
 async fn rules_read_bodies_of_every_kind() {
     let doors = Doors::start("HandOnBeginning").await;
     let form_data = ("content-type", "multipart/form-data; boundary=B");
-    let cases: Vec<(&str, Vec<(&str, &str)>, Vec<u8>, u16)> = vec![
+    let cases: Vec<Case> = vec![
         ("/json", vec![JSON], br#"{"amount":99}"#.to_vec(), 200),
         ("/json", vec![JSON], br#"{"amount":100}"#.to_vec(), 403),
         ("/json", vec![JSON], br#"{"amount":1,"amount":1}"#.to_vec(), 403),

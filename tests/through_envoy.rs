@@ -78,6 +78,7 @@ impl Edge {
                 authz: Endpoint::Unix(authz.clone()),
                 tokens: None,
                 forwarded: ForwardedCertificates::Replaced,
+                aliases: Vec::new(),
             },
         );
         let envoy = Envoy::start(directory, &mesh::bootstrap(&mesh.unwrap()));

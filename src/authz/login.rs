@@ -75,7 +75,7 @@ fn opens_a_page(http: &HttpRequest<'_>, client: ClientKind) -> bool {
         HeaderValue::Absent | HeaderValue::Many => false,
     };
     client != ClientKind::Grpc
-        && matches!(http.method, "GET" | "HEAD")
+        && matches!(http.method.as_ref(), "GET" | "HEAD")
         && accepts
         // Browsers say since 2020 what a request is for (Fetch Metadata); others leave it out.
         && is("sec-fetch-mode", b"navigate") != Some(false)

@@ -86,6 +86,7 @@ inbound: [{ name: http, listen: '127.0.0.1:21001', app: '127.0.0.1:31001' }]
                 authz: "unix:/run/authz.sock".parse()?,
                 tokens: None,
                 forwarded: mesh::ForwardedCertificates::Replaced,
+                aliases: Vec::new(),
             };
             Ok((serde_saphyr::from_str(section)?, sidecar))
         };

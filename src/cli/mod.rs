@@ -91,7 +91,9 @@ fn load_for_envoy(
     path: &std::path::Path,
 ) -> anyhow::Result<(crate::mesh::Config, crate::mesh::Sidecar)> {
     let config = crate::config::sidecar(path, crate::config::SidecarOverrides::default())?;
-    let sidecar = config.for_envoy()?;
+    // By its certificate a workload of an alias domain comes to the gate, which then judges it as one of ours.
+    let mesh = crate::sidecar::mesh_policy(&config.resources)?;
+    let sidecar = config.for_envoy(mesh.map(|mesh| mesh.spec.aliases).unwrap_or_default())?;
     let Some(envoy) = config.envoy else {
         anyhow::bail!(
             "{}: has no section envoy; say there which listeners the Envoy has",

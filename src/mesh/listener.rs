@@ -59,7 +59,7 @@ impl Mesh {
             "filter_chains": [{
                 "name": "mtls",
                 "filter_chain_match": { "transport_protocol": "tls" },
-                "transport_socket": tls::downstream(&self.domain, inbound.protocol),
+                "transport_socket": tls::downstream(&self.domain, &self.sidecar.aliases, inbound.protocol),
                 "filters": filters,
             }],
             // Whatever matched no chain, plaintext above all. It must refuse: matching does not go back to a less

@@ -30,6 +30,8 @@ pub struct Sidecar {
     pub tokens: Option<Endpoint>,
     /// What becomes of `x-forwarded-client-cert` that a peer sends.
     pub forwarded: ForwardedCertificates,
+    /// Trust domains whose workloads may call too, with certificates of the same roots.
+    pub aliases: Vec<TrustDomain>,
 }
 
 /// What becomes of `x-forwarded-client-cert` that a peer sends.

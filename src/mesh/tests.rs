@@ -19,6 +19,7 @@ fn sidecar() -> Sidecar {
         authz: "unix:/run/authz.sock".parse().unwrap(),
         tokens: None,
         forwarded: ForwardedCertificates::Replaced,
+        aliases: Vec::new(),
     }
 }
 
@@ -94,6 +95,20 @@ fn every_fault_is_named_by_its_field() {
     }
     let nothing = check("admin: '127.0.0.1:15000'").unwrap_err().to_string();
     assert!(nothing.contains("needs an entry"), "{nothing}");
+}
+
+#[test]
+fn peers_of_an_alias_domain_are_let_to_the_gate_and_no_others() {
+    let config: Config = serde_saphyr::from_str(GOOD).unwrap();
+    let aliases = vec![crate::identity::TrustDomain::parse("old.mesh").unwrap()];
+    let mesh = Mesh::new(config, Sidecar { aliases, ..sidecar() }).unwrap();
+    let text = bootstrap(&mesh).to_string();
+    // Two listeners, each with both names, each ended by a slash.
+    for name in ["spiffe://demo.mesh/", "spiffe://old.mesh/"] {
+        assert_eq!(text.matches(&format!("{{\"prefix\":\"{name}\"}}")).count(), 2, "{name}");
+    }
+    assert_eq!(text.matches("\"prefix\":\"spiffe://").count(), 4);
+    assert!(!bootstrap(&check(GOOD).unwrap()).to_string().contains("old.mesh"));
 }
 
 #[test]

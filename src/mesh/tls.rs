@@ -16,10 +16,19 @@ pub const OWN_CERTIFICATE: &str = "default";
 /// The secret that holds the roots of the trust domain.
 pub const ROOTS: &str = "ROOTCA";
 
-/// The transport socket of an inbound listener: any workload of the trust domain, by its certificate.
-pub(super) fn downstream(domain: &TrustDomain, protocol: Protocol) -> Value {
+/// The transport socket of an inbound listener: any workload of the trust domain, under each of its names, by its
+/// certificate.
+pub(super) fn downstream(
+    domain: &TrustDomain,
+    aliases: &[TrustDomain],
+    protocol: Protocol,
+) -> Value {
     // The slash ends the trust domain: without it `mesh.test` would let `mesh.test.evil` in.
-    let mut common = common(&[json!({ "prefix": format!("spiffe://{domain}/") })]);
+    let members: Vec<Value> = std::iter::once(domain)
+        .chain(aliases)
+        .map(|domain| json!({ "prefix": format!("spiffe://{domain}/") }))
+        .collect();
+    let mut common = common(&members);
     if protocol == Protocol::Http {
         set(&mut common, "alpn_protocols", json!(["h2", "http/1.1"]));
     }

@@ -356,7 +356,7 @@ impl Config {
     ///
     /// # Errors
     /// When there is no SDS, from which that Envoy would get its certificate, or the identity is invalid.
-    pub fn for_envoy(&self) -> Result<mesh::Sidecar, InvalidConfig> {
+    pub fn for_envoy(&self, aliases: Vec<TrustDomain>) -> Result<mesh::Sidecar, InvalidConfig> {
         let endpoint = |address: &Address| match address {
             Address::Tcp(address) => mesh::Endpoint::Tcp(*address),
             Address::Unix(path) => mesh::Endpoint::Unix(path.clone()),
@@ -374,6 +374,7 @@ impl Config {
             sds: endpoint(&sds.listen),
             authz: endpoint(authz),
             forwarded: self.forwarded_certificates(),
+            aliases,
             tokens: self.outbound.as_ref().map(|outbound| endpoint(&outbound.listen)),
         })
     }

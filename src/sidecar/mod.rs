@@ -34,7 +34,9 @@ pub use doors::{DoorAddress, DoorConfig, DoorProxy, InvalidDoorAddress};
 pub use ext_authz::{CheckLimits, ExtAuthz};
 pub use outbound::OutboundConfig;
 pub use referenced::{Unreadable, referenced_files};
-pub use resources::{Counts, InvalidResources, Resources, identity_providers, resource_texts};
+pub use resources::{
+    Counts, InvalidResources, Resources, identity_providers, mesh_policy, resource_texts,
+};
 
 use crate::authn::Tokens;
 use crate::certs;

@@ -8,7 +8,9 @@ use super::referenced::{References, Unreadable};
 use super::texts::{Parsed, Texts};
 use crate::authn::{KeyStore, Providers};
 use crate::authz::{Descriptors, Snapshot};
-use crate::policy::{self, IdentityProvider, MeshPolicySpec, PolicySet, Resource, Surroundings};
+use crate::policy::{
+    self, IdentityProvider, MeshPolicy, MeshPolicySpec, PolicySet, Resource, Surroundings,
+};
 use crate::runtime::FileError;
 
 /// Everything the resource files say, compiled.
@@ -302,6 +304,25 @@ pub fn identity_providers(paths: &[PathBuf]) -> Result<Vec<IdentityProvider>, In
         }
     }
     Ok(providers)
+}
+
+/// The MeshPolicy of all resource files; nothing where there is none.
+///
+/// # Errors
+/// When a file cannot be read, a resource does not parse, or there are two.
+pub fn mesh_policy(paths: &[PathBuf]) -> Result<Option<MeshPolicy>, InvalidResources> {
+    let mut found: Option<MeshPolicy> = None;
+    for (source, text) in &Texts::read(paths)?.files {
+        for resource in policy::parse(source, text)? {
+            let Resource::MeshPolicy(policy) = resource else { continue };
+            if let Some(first) = &found {
+                let (first, second) = (first.origin().to_string(), policy.origin().to_string());
+                return Err(InvalidResources::SecondMeshPolicy { first, second });
+            }
+            found = Some(policy);
+        }
+    }
+    Ok(found)
 }
 
 /// What is removed as a credential could not be set as an identity: Envoy removes last.

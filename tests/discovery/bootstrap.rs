@@ -36,6 +36,7 @@ fn generated(section: &str) -> serde_json::Value {
         authz: "127.0.0.1:9001".parse().unwrap(),
         tokens: None,
         forwarded: mesh::ForwardedCertificates::Replaced,
+        aliases: Vec::new(),
     };
     let config = serde_saphyr::from_str(section).unwrap();
     mesh::bootstrap(&mesh::Mesh::new(config, sidecar).unwrap())

@@ -86,6 +86,7 @@ impl Workload {
             authz: mesh::Endpoint::Unix(directory.path().join("authz.sock")),
             tokens: None,
             forwarded: mesh::ForwardedCertificates::Replaced,
+            aliases: Vec::new(),
         };
         let config = serde_saphyr::from_str(&section).unwrap();
         let bootstrap = mesh::bootstrap(&mesh::Mesh::new(config, sidecar).unwrap());
