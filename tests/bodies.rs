@@ -223,10 +223,10 @@ async fn rules_read_bodies_of_every_kind() {
     let reasons = doors.reasons().await;
     assert_eq!(reasons.iter().filter(|reason| *reason == "-").count(), 4);
     for reason in [
-        "the condition asks for the body, which cannot be read: the body names a member twice",
-        "the condition asks for the body, which cannot be read: the body names two members that differ in case only",
-        "the condition asks for the body, which cannot be read: the body is compressed",
-        "the condition asks for the body, which cannot be read: the gRPC message is compressed",
+        "the rule asks for the body, which cannot be read: the body names a member twice",
+        "the rule asks for the body, which cannot be read: the body names two members that differ in case only",
+        "the rule asks for the body, which cannot be read: the body is compressed",
+        "the rule asks for the body, which cannot be read: the gRPC message is compressed",
     ] {
         assert!(reasons.iter().any(|told| told == reason), "{reason}: {reasons:#?}");
     }
@@ -265,8 +265,8 @@ async fn what_did_not_come_whole_is_no_body_whatever_the_client_says() {
         assert_eq!(doors.post(doors.blind, ("/json", headers), r#"{"amount":1}"#).await.0, 403);
     }
     let reasons = doors.reasons().await;
-    let beginning = "the condition asks for the body, of which only the beginning was handed on";
-    let none = "the condition asks for the body, and none was handed on";
+    let beginning = "the rule asks for the body, of which only the beginning was handed on";
+    let none = "the rule asks for the body, and none was handed on";
     let count = |text: &str| reasons.iter().filter(|reason| *reason == text).count();
     assert_eq!(count(beginning), 3, "{reasons:#?}");
     assert!(count(none) >= 2, "{reasons:#?}");
