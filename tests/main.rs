@@ -38,6 +38,7 @@ mod mesh_policy;
 mod node_auth;
 mod outbound;
 mod policies;
+mod policy_tools;
 mod presented;
 mod recorded;
 mod servers;

@@ -101,25 +101,34 @@ fn request_covers(wide: &Value, narrow: &Value, effect: Effect) -> bool {
             ("paths", Value::Array(wide), Value::Array(narrow)) => {
                 each(wide, narrow, |wide, narrow| path_covers(wide, narrow, effect))
             }
-            ("hosts", Value::Array(wide), Value::Array(narrow)) => each(wide, narrow, host_covers),
+            ("hosts" | "sni", Value::Array(wide), Value::Array(narrow)) => {
+                each(wide, narrow, host_covers)
+            }
+            ("rpc", Value::Array(wide), Value::Array(narrow)) => each(wide, narrow, call_covers),
             ("grpc", Value::Array(wide), Value::Array(narrow)) => each(wide, narrow, grpc_covers),
             ("headers" | "query", Value::Object(wide), Value::Object(narrow)) => {
                 fields_cover(wide, narrow)
             }
-            ("methods" | "ports" | "sni" | "rpc", wide, narrow) => subset(wide, narrow),
+            ("methods" | "ports", wide, narrow) => subset(wide, narrow),
             (_, wide, narrow) => wide == narrow,
         }
     })
 }
 
-/// `*.shop.example` takes every name below it. What it takes of itself is not asked here.
+/// `*.shop.example` takes every name below it, at any depth, and not the name itself.
 fn host_covers(wide: &Value, narrow: &Value) -> bool {
     let (Some(wide), Some(narrow)) = (wide.as_str(), narrow.as_str()) else { return false };
-    let below = |suffix: &str| !narrow.starts_with('*') && narrow.ends_with(suffix);
-    wide.eq_ignore_ascii_case(narrow)
-        || wide
-            .strip_prefix('*')
-            .is_some_and(|suffix| below(suffix) && !narrow.trim_end_matches(suffix).contains('.'))
+    let below = wide.strip_prefix('*').filter(|suffix| suffix.starts_with('.'));
+    wide == narrow
+        || below.is_some_and(|suffix| {
+            narrow.trim_start_matches('*').ends_with(suffix) && narrow != wide
+        })
+}
+
+/// All that the wide one asks of a call is asked by the narrow one.
+fn call_covers(wide: &Value, narrow: &Value) -> bool {
+    let (Some(wide), Some(narrow)) = (wide.as_object(), narrow.as_object()) else { return false };
+    wide.iter().all(|(field, wide)| narrow.get(field) == Some(wide))
 }
 
 fn grpc_covers(wide: &Value, narrow: &Value) -> bool {
@@ -192,7 +201,11 @@ mod tests {
             ("{requests: [{paths: ['/**']}]}", "{requests: [{paths: ['/x/{y}/**']}], users: {}}"),
             ("{requests: [{paths: ['/{a}/c']}]}", "{requests: [{paths: ['/b/c']}]}"),
             ("{requests: [{methods: [GET, PUT]}]}", "{requests: [{methods: [PUT]}]}"),
-            ("{requests: [{hosts: ['*.x.example']}]}", "{requests: [{hosts: [a.x.example]}]}"),
+            (
+                "{requests: [{hosts: ['*.x.example']}]}",
+                "{requests: [{hosts: [a.b.x.example, '*.a.x.example']}]}",
+            ),
+            ("{requests: [{rpc: [{method: a}]}]}", "{requests: [{rpc: [{method: a, tool: b}]}]}"),
             ("{requests: [{grpc: ['p.S/*']}]}", "{requests: [{grpc: ['p.S/M']}]}"),
             ("{sources: [10.0.0.0/8]}", "{sources: [10.1.0.0/16, 10.2.3.4/32]}"),
             ("{notPeers: [ns/a/sa/b]}", "{notPeers: ['*']}"),
@@ -216,7 +229,9 @@ mod tests {
             ("{requests: [{paths: ['/a/{b}']}]}", "{requests: [{paths: ['/a/']}]}"),
             ("{requests: [{paths: ['/a/{b}']}]}", "{requests: [{paths: ['/a/**']}]}"),
             ("{requests: [{paths: ['/a']}]}", "{requests: [{paths: ['/a/']}]}"),
-            ("{requests: [{hosts: ['*.x.example']}]}", "{requests: [{hosts: [a.b.x.example]}]}"),
+            ("{requests: [{hosts: ['*.x.example']}]}", "{requests: [{hosts: [x.example]}]}"),
+            ("{requests: [{hosts: [x.example]}]}", "{requests: [{hosts: ['*.x.example']}]}"),
+            ("{requests: [{rpc: [{method: a, tool: b}]}]}", "{requests: [{rpc: [{method: a}]}]}"),
             ("{when: now > 1}", "{when: now > 2}"),
             ("{stepUp: {amr: [mfa, hwk]}}", "{stepUp: {amr: [mfa]}}"),
             ("{newField: [a, b]}", "{newField: [a]}"),

@@ -114,23 +114,6 @@ impl<'p> Rule<'p> {
             let message = "matches nothing: the condition is never true";
             found.push(self.finding(Lint::NeverMatches, &self.at("when"), message));
         }
-        found.extend(self.calls_that_are_no_post());
-        found
-    }
-
-    /// A gRPC call is a POST, whatever it does.
-    fn calls_that_are_no_post(&self) -> Vec<Finding> {
-        let requests = self.part.get("requests").and_then(Value::as_array);
-        let requests = requests.into_iter().flatten().enumerate();
-        let mut found = Vec::new();
-        for (place, request) in requests {
-            let methods = request.get("methods").filter(|_| request.get("grpc").is_some());
-            if methods.is_some() && !texts(methods).any(|method| method == "POST") {
-                let at = self.at("requests").item(place).field("methods");
-                let message = "matches nothing: gRPC calls are POST requests";
-                found.push(self.finding(Lint::NeverMatches, &at, message));
-            }
-        }
         found
     }
 

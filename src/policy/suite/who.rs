@@ -63,12 +63,14 @@ pub(super) fn check_user(raw: RawUser, at: &FieldPath) -> Checked<UserParts> {
 
 /// A SPIFFE ID, or `ns/<namespace>/sa/<account>` of the workload's own trust domain.
 pub(super) fn check_peer(text: &str, workload: &Workload, at: FieldPath) -> Checked<SpiffeId> {
-    let whole = match text.strip_prefix("spiffe://") {
-        Some(_) => text.to_owned(),
-        None => format!("spiffe://{}/{text}", workload.trust_domain),
+    let hint = "write ns/<namespace>/sa/<service account>, a SPIFFE ID, or `none`";
+    let whole = if text.starts_with("spiffe://") {
+        text.to_owned()
+    } else if text.starts_with("ns/") {
+        format!("spiffe://{}/{text}", workload.trust_domain)
+    } else {
+        return Err(Problem::new(at, format!("`{text}` is no peer")).hint(hint));
     };
-    SpiffeId::parse(&whole).map_err(|error| {
-        Problem::new(at, format!("`{text}` is no peer: it {error}"))
-            .hint("write ns/<namespace>/sa/<service account>, a SPIFFE ID, or `none`")
-    })
+    SpiffeId::parse(&whole)
+        .map_err(|error| Problem::new(at, format!("`{text}` is no peer: it {error}")).hint(hint))
 }

@@ -56,13 +56,12 @@ pub(crate) struct TestArgs {
 /// # Errors
 /// When a suite or what it names cannot be read or used.
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
-    if args.watch { watch::run(args) } else { once(args).map(|(code, _)| code) }
+    if args.watch { watch::run(args) } else { once(&load::all(&find::suites(&args.paths)?)?, args) }
 }
 
-/// Runs every suite once; tells what was read too.
-fn once(args: &TestArgs) -> anyhow::Result<(ExitCode, Vec<Loaded>)> {
-    let suites = load::all(&find::suites(&args.paths)?)?;
-    let report = run_suites(&suites, args)?;
+/// Runs every suite once.
+fn once(suites: &[Loaded], args: &TestArgs) -> anyhow::Result<ExitCode> {
+    let report = run_suites(suites, args)?;
     if let Some(file) = &args.junit {
         std::fs::write(file, junit::xml(&report)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -72,7 +71,7 @@ fn once(args: &TestArgs) -> anyhow::Result<(ExitCode, Vec<Loaded>)> {
         Output::Text => out.write_all(report.text().as_bytes())?,
         Output::Json => writeln!(out, "{:#}", report.json())?,
     }
-    Ok((report.exit_code(), suites))
+    Ok(report.exit_code())
 }
 
 fn run_suites(suites: &[Loaded], args: &TestArgs) -> anyhow::Result<Report> {

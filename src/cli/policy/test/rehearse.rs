@@ -23,6 +23,13 @@ pub(super) struct Got<'s> {
     pub(super) candidates: Candidates,
 }
 
+impl Got<'_> {
+    /// True when the rule that is named matched: not when it could not be told, or was only in reach.
+    pub(super) fn is_decided_by_its_match(&self) -> bool {
+        matches!(self.code, "allow" | "denied_by_rule")
+    }
+}
+
 /// Rehearses a case.
 pub(super) fn run<'s>(snapshot: &'s Snapshot, case: &Case) -> Got<'s> {
     let user = |parts: &Option<_>| parts.clone().map(UserFacts::new);

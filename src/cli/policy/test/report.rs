@@ -45,7 +45,7 @@ impl SuiteReport {
             let got = rehearse::run(&loaded.snapshot, case);
             let differences = differences(&case.expected, &got);
             if differences.is_empty()
-                && let Some(rule) = got.rule.filter(|_| got.code != "rule_undecidable")
+                && let Some(rule) = got.rule.filter(|_| got.is_decided_by_its_match())
             {
                 coverage.decided(rule, &loaded.policies);
             }
