@@ -1,6 +1,6 @@
 # hopgate: everything a person or a CI machine runs. Needs Rust, Python 3 and make; what else is needed is installed
 # into HOPGATE_CACHE, pinned by version and hash, and nothing is written outside it and target/. The tests also need curl,
-# Java and Maven (for a Keycloak); on Debian, as root, they are installed with apt-get where they are missing.
+# nginx, Java and Maven (for a Keycloak); on Debian, as root, they are installed with apt-get where they are missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -27,7 +27,7 @@ demo: need-cargo ## three services, a gate at every hop, real Envoys: walk the t
 	echo "==> hopgate demo $(ARGS)" >&2
 	exec target/quick/hopgate demo $(ARGS)
 
-test: need-cargo ## every test that fits in minutes, with a real Envoy, Keycloak and Node
+test: need-cargo ## every test that fits in minutes, with a real Envoy, nginx, Keycloak and Node
 	@tests/tools/test.sh $(ARGS)
 
 test-all: need-cargo ## the same and the long ones, with a real Directus

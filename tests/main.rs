@@ -29,6 +29,7 @@ mod decisions;
 mod directus;
 mod discovery;
 mod documents;
+mod doors;
 mod end_to_end;
 mod examples;
 mod hostile;

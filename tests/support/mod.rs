@@ -6,8 +6,11 @@ pub mod directus;
 pub mod envoy;
 pub mod issuer;
 pub mod keycloak;
+pub mod mirror;
+pub mod nginx;
 pub mod node;
 pub mod pki;
+pub mod raw;
 pub mod served;
 
 use std::path::PathBuf;

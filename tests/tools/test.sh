@@ -18,6 +18,11 @@ if HOPGATE_KEYCLOAK=$("$root/tests/tools/keycloak.sh"); then
 else
   say "there is no Keycloak: the tests that need it will fail"
 fi
+if HOPGATE_NGINX=$("$root/tests/tools/nginx.sh"); then
+  export HOPGATE_NGINX
+else
+  say "there is no nginx: the tests that need it will fail"
+fi
 if [ -n "${HOPGATE_LONG:-}" ]; then
   if HOPGATE_DIRECTUS=$("$root/tests/tools/directus.sh"); then
     export HOPGATE_DIRECTUS

@@ -11,7 +11,7 @@ use axum::body::Body;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -180,6 +180,10 @@ fn patience(headers: &HeaderMap, proxy: DoorProxy, longest: Duration) -> Duratio
 
 /// The whole body.
 async fn receive(body: Incoming, limit: usize) -> Result<Vec<u8>, Malformed> {
+    let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if told > limit {
+        return Err(Malformed::TooLarge);
+    }
     let mut chunks = Body::new(body).into_data_stream();
     let mut all = Vec::new();
     while let Some(chunk) = chunks.next().await {
