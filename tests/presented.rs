@@ -17,6 +17,10 @@ spec:
       allow:
         users: {}
         requests: [{ paths: ["/orders/**", "/hook"] }]
+    - name: refunds-need-a-fresh-second-factor
+      allow:
+        requests: [{ paths: ["/refunds"] }]
+        stepUp: { acr: [urn:mace:silver, urn:mace:gold], maxAge: 5m }
     - name: bob-is-refused
       deny: { users: { subjects: [bob] } }
   identity:
@@ -241,5 +245,40 @@ async fn metadata_tells_envoy_of_allowed_and_refused_alike() {
     assert_eq!((refused.status, refused.metadata["tenant"].as_str()), (403, "acme & co"));
     let nobody = ask(&mut sidecar, "/orders/7", &[]).await;
     assert_eq!((nobody.status, nobody.metadata.get("tenant")), (401, None));
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_stronger_sign_in_is_asked_for_and_nobody_is_sent_in_circles() {
+    let issuer = Issuer::new();
+    let mut sidecar = start("presented-step-up", &issuer).await;
+    let seconds = |ago| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        json!(now.as_secs() - ago)
+    };
+    let fresh = bearer(&issuer, &json!({ "acr": "urn:mace:gold", "auth_time": seconds(10) }));
+    assert!(ask(&mut sidecar, "/refunds", &[("authorization", &fresh)]).await.allowed);
+    let page = ("accept", "text/html");
+    for weak in [
+        json!({ "acr": "urn:mace:gold", "auth_time": seconds(3600) }),
+        json!({ "acr": "urn:mace:bronze", "auth_time": seconds(10) }),
+        json!({ "acr": "urn:mace:gold" }),
+    ] {
+        let token = bearer(&issuer, &weak);
+        let refused = ask(&mut sidecar, "/refunds", &[page, ("authorization", &token)]).await;
+        // The page would only bring the same sign-in again.
+        assert_eq!((refused.status, refused.header("location")), (401, None), "{weak}");
+        assert_eq!(refused.metadata["code"], "step_up_required");
+        assert_eq!(
+            refused.header("www-authenticate"),
+            Some(
+                "Bearer realm=\"hopgate\", error=\"insufficient_user_authentication\", \
+                 acr_values=\"urn:mace:silver urn:mace:gold\", max_age=\"300\""
+            )
+        );
+    }
+    let nobody = ask(&mut sidecar, "/refunds", &[]).await;
+    assert_eq!((nobody.status, nobody.metadata["code"].as_str()), (401, "step_up_required"));
+    assert_eq!(nobody.header("www-authenticate"), Some("Bearer realm=\"hopgate\""));
     sidecar.stop().await;
 }

@@ -3,6 +3,8 @@
 //! A challenge names only schemes by which a credential could come here, and of what is wrong only what the scheme's own
 //! specification has a word for.
 
+use std::time::Duration;
+
 use crate::authn::{AuthScheme, DPOP_ALGORITHMS};
 
 const REALM: &str = "realm=\"hopgate\"";
@@ -20,6 +22,13 @@ pub(super) enum Challenge {
     Scheme,
     /// The proof that the sender holds the key of the token is missing or no good: `error="invalid_dpop_proof"`.
     Proof,
+    /// The user must sign in more strongly or more recently: `error="insufficient_user_authentication"` (RFC 9470).
+    StepUp {
+        /// What `acr` may be; nothing where it may be anything.
+        acr_values: Vec<String>,
+        /// The longest time since the user signed in.
+        max_age: Option<Duration>,
+    },
     /// The proof needs this nonce: `error="use_dpop_nonce"` (RFC 9449, section 9).
     Nonce(String),
 }
@@ -27,6 +36,7 @@ pub(super) enum Challenge {
 /// The challenges of one snapshot, written once.
 #[derive(Debug)]
 pub(super) struct Challenges {
+    schemes: Vec<AuthScheme>,
     missing: String,
     invalid: String,
 }
@@ -36,6 +46,8 @@ impl Challenge {
     pub(super) fn is_met_by_signing_in(&self) -> bool {
         match self {
             Self::None | Self::Missing | Self::Invalid => true,
+            // The page would have to be told how to sign in, or the browser comes back with the same.
+            Self::StepUp { .. } => false,
             Self::Scheme | Self::Proof | Self::Nonce(_) => false,
         }
     }
@@ -43,11 +55,8 @@ impl Challenge {
 
 impl Challenges {
     pub(super) fn new(schemes: &[AuthScheme]) -> Self {
-        let write = |error: Option<&str>| {
-            let each: Vec<String> = schemes.iter().map(|scheme| one(scheme, error)).collect();
-            each.join(", ")
-        };
-        Self { missing: write(None), invalid: write(Some("invalid_token")) }
+        let (missing, invalid) = (each(schemes, None), each(schemes, Some("invalid_token")));
+        Self { schemes: schemes.to_vec(), missing, invalid }
     }
 
     /// The value of `WWW-Authenticate`; nothing where no challenge is due.
@@ -60,8 +69,29 @@ impl Challenges {
             Challenge::Scheme => dpop("invalid_token"),
             Challenge::Proof => dpop("invalid_dpop_proof"),
             Challenge::Nonce(_) => dpop("use_dpop_nonce"),
+            Challenge::StepUp { acr_values, max_age } => {
+                Some(each(&self.schemes, Some(&step_up(acr_values, *max_age))))
+            }
         }
     }
+}
+
+fn each(schemes: &[AuthScheme], error: Option<&str>) -> String {
+    let each: Vec<String> = schemes.iter().map(|scheme| one(scheme, error)).collect();
+    each.join(", ")
+}
+
+/// The error, and behind it what would be enough (RFC 9470, section 3).
+fn step_up(acr_values: &[String], max_age: Option<Duration>) -> String {
+    let mut error = "insufficient_user_authentication".to_owned();
+    if !acr_values.is_empty() {
+        let values = acr_values.join(" ").replace('\\', "\\\\").replace('"', "\\\"");
+        error.push_str(&format!("\", acr_values=\"{values}"));
+    }
+    if let Some(seconds) = max_age.map(|age| age.as_secs()) {
+        error.push_str(&format!("\", max_age=\"{seconds}"));
+    }
+    error
 }
 
 fn one(scheme: &AuthScheme, error: Option<&str>) -> String {
@@ -76,5 +106,28 @@ fn one(scheme: &AuthScheme, error: Option<&str>) -> String {
         AuthScheme::ApiKey => format!("ApiKey {REALM}"),
         AuthScheme::Cookie => format!("Cookie {REALM}"),
         AuthScheme::Certificate => format!("Certificate {REALM}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stronger_sign_in_is_asked_for_as_rfc_9470_says() {
+        let challenges = Challenges::new(&[AuthScheme::Bearer, AuthScheme::Cookie]);
+        let asked = |acr: &[&str], max_age| {
+            let acr_values = acr.iter().map(|value| (*value).to_owned()).collect();
+            challenges.value(&Challenge::StepUp { acr_values, max_age }).unwrap()
+        };
+        assert_eq!(
+            asked(&["urn:mace:silver", "a\"b"], Some(Duration::from_secs(300))),
+            "Bearer realm=\"hopgate\", error=\"insufficient_user_authentication\", \
+             acr_values=\"urn:mace:silver a\\\"b\", max_age=\"300\", Cookie realm=\"hopgate\""
+        );
+        assert_eq!(
+            asked(&[], None),
+            "Bearer realm=\"hopgate\", error=\"insufficient_user_authentication\", Cookie realm=\"hopgate\""
+        );
     }
 }

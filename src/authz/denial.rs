@@ -4,20 +4,27 @@ use super::challenge::Challenge;
 use super::request::Malformed;
 use super::verdict::{Denial, Permit, Verdict};
 use crate::authn::{Blame, ConfirmationFault, Unauthenticated};
-use crate::policy::{Decision, UndecidableReason};
+use crate::policy::{Decision, UndecidableReason, UserFacts};
 
 /// What a decision of the rules means for the request.
-pub(super) fn verdict(decision: Decision<'_>) -> Verdict<'_> {
+pub(super) fn verdict<'s>(decision: Decision<'s>, user: Option<&UserFacts>) -> Verdict<'s> {
     match decision {
         Decision::Allow(rule) => Verdict::Permit(Permit::by(rule)),
         Decision::Unguarded => Verdict::Permit(Permit::unguarded()),
         Decision::Deny(rule) => {
             Verdict::Denial(Denial::new("denied_by_rule", "a deny rule matches").by(rule))
         }
-        Decision::StepUp(rule, _) => Verdict::Denial(
+        Decision::StepUp(rule, asked) => Verdict::Denial(
             Denial::new("step_up_required", "the rule asks for a stronger or more recent sign-in")
                 .by(rule)
-                .challenge_with(Challenge::Invalid),
+                .challenge_with(match user {
+                    Some(_) => Challenge::StepUp {
+                        acr_values: asked.acr.clone().unwrap_or_default(),
+                        max_age: asked.max_age,
+                    },
+                    // Whoever is not signed in at all begins there.
+                    None => Challenge::Missing,
+                }),
         ),
         Decision::AskFirst(engines) => Verdict::Denial(Denial::new(
             "engine_unavailable",

@@ -43,5 +43,5 @@ pub(super) fn judge<'s>(
         engines: &NoEngines,
         now,
     };
-    denial::verdict(snapshot.policies().decide_recorded(&facts, recorder))
+    denial::verdict(snapshot.policies().decide_recorded(&facts, recorder), callers.user())
 }

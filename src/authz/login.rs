@@ -38,23 +38,27 @@ pub(super) fn location(
     if page.strip_prefix(origin).unwrap_or(page) == path {
         return None;
     }
-    Some(url(login, &way_back(snapshot, origin, http)))
+    Some(url(login, way_back(snapshot, origin, http).as_deref()))
 }
 
-/// The address that was asked for, without credentials.
-fn way_back(snapshot: &Snapshot, origin: &str, http: &HttpRequest<'_>) -> String {
-    // A strictly read path begins with one slash and has no two in a row, so it cannot name a host.
+/// The address that was asked for, without credentials; nothing where it is none to come back to.
+fn way_back(snapshot: &Snapshot, origin: &str, http: &HttpRequest<'_>) -> Option<String> {
     let path = http.path.as_str();
     let query = http.path.query().unwrap_or_default();
     let shown = snapshot.presentation().shown_query(query);
-    format!("{origin}{}", target::join(path, shown.as_deref().unwrap_or(query)))
+    let address = format!("{origin}{}", target::join(path, shown.as_deref().unwrap_or(query)));
+    let plain = address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    (is_own_path(path) && plain && address.len() <= MAX_WAY_BACK).then_some(address)
 }
 
-fn url(login: &Login, way_back: &str) -> String {
+/// False for what a browser takes for a host (`//evil.example`), however leniently the mesh lets paths be read.
+fn is_own_path(path: &str) -> bool {
+    path.strip_prefix('/').is_some_and(|rest| !rest.starts_with(['/', '\\']))
+}
+
+fn url(login: &Login, way_back: Option<&str>) -> String {
     let mut url = login.url.clone();
-    if let Some(name) = &login.return_parameter
-        && way_back.len() <= MAX_WAY_BACK
-    {
+    if let (Some(name), Some(way_back)) = (&login.return_parameter, way_back) {
         let separator = if url.contains('?') { '&' } else { '?' };
         url.push_str(&format!("{separator}{name}={}", utf8_percent_encode(way_back, PARAMETER)));
     }
@@ -81,4 +85,19 @@ fn opens_a_page(http: &HttpRequest<'_>, client: ClientKind) -> bool {
         && is("sec-fetch-mode", b"navigate") != Some(false)
         && is("x-requested-with", b"XMLHttpRequest").is_none()
         && is("upgrade", b"websocket").is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_a_browser_takes_for_a_host_is_no_way_back() {
+        for path in ["/", "/a", "/a//b", "/.."] {
+            assert!(is_own_path(path), "{path}");
+        }
+        for path in ["", "a", "//evil.example", "//evil.example/a", "/\\evil.example", "\\\\evil"] {
+            assert!(!is_own_path(path), "{path}");
+        }
+    }
 }

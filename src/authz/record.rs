@@ -253,7 +253,7 @@ mod tests {
                 user: Some(user),
                 ..Supposed::default()
             })),
-            verdict: denial::verdict(Decision::NothingAllows),
+            verdict: denial::verdict(Decision::NothingAllows, None),
             request_id: RequestId::Given("r"),
             received: std::time::UNIX_EPOCH,
             began: Instant::now(),

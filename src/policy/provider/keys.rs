@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::file::FileRef;
-use super::raw::{RawAlgorithm, RawDiscovery, RawKeys};
+use super::raw::{RawDiscovery, RawKeys};
 use super::value::{check_uri, duration_or, optional_uri};
 use crate::policy::field::FieldPath;
 use crate::policy::problem::Problem;
@@ -19,7 +20,7 @@ const MAX_STALE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A signature algorithm. `none` cannot be written.
 #[expect(missing_docs, reason = "the names are those of RFC 7518 and RFC 8037")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 pub enum Algorithm {
     RS256,
     RS384,
@@ -260,24 +261,4 @@ fn check_inline(inline: &Value, at: &FieldPath) -> Checked<()> {
         }
     }
     Ok(())
-}
-
-impl From<RawAlgorithm> for Algorithm {
-    fn from(raw: RawAlgorithm) -> Self {
-        match raw {
-            RawAlgorithm::RS256 => Self::RS256,
-            RawAlgorithm::RS384 => Self::RS384,
-            RawAlgorithm::RS512 => Self::RS512,
-            RawAlgorithm::PS256 => Self::PS256,
-            RawAlgorithm::PS384 => Self::PS384,
-            RawAlgorithm::PS512 => Self::PS512,
-            RawAlgorithm::ES256 => Self::ES256,
-            RawAlgorithm::ES384 => Self::ES384,
-            RawAlgorithm::ES512 => Self::ES512,
-            RawAlgorithm::EdDSA => Self::EdDSA,
-            RawAlgorithm::HS256 => Self::HS256,
-            RawAlgorithm::HS384 => Self::HS384,
-            RawAlgorithm::HS512 => Self::HS512,
-        }
-    }
 }

@@ -235,7 +235,6 @@ impl ClientAuth {
             },
             RawClientAuth::PrivateKeyJwt(raw) => {
                 let RawPrivateKeyJwt { client_id, key_file, algorithm, key_id, audience } = raw;
-                let algorithm = Algorithm::from(algorithm);
                 if algorithm.is_symmetric() {
                     let at = at.field("privateKeyJwt").field("algorithm");
                     return Err(Problem::new(

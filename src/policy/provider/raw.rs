@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::keys::Algorithm;
 use super::preset::Preset;
 pub(super) use super::raw_path::{RawClaimPath, RawPath, RawShape};
 use crate::policy::access::ClaimValue;
@@ -31,7 +32,7 @@ pub(in crate::policy) struct RawIdentityProvider {
     #[serde(deserialize_with = "present")]
     pub(super) audience_check: Option<RawAudienceCheck>,
     #[serde(deserialize_with = "present")]
-    pub(super) algorithms: Option<Vec<RawAlgorithm>>,
+    pub(super) algorithms: Option<Vec<Algorithm>>,
     #[serde(deserialize_with = "present")]
     pub(super) keys: Option<RawKeys>,
     #[serde(deserialize_with = "present")]
@@ -76,24 +77,6 @@ pub(super) enum RawPrincipal {
 pub(super) enum RawAudienceCheck {
     Required,
     Off,
-}
-
-/// The algorithms that can be written at all; `none` is not among them.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) enum RawAlgorithm {
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    ES256,
-    ES384,
-    ES512,
-    EdDSA,
-    HS256,
-    HS384,
-    HS512,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -220,7 +203,7 @@ pub(super) struct RawSharedSecret {
 pub(super) struct RawPrivateKeyJwt {
     pub(super) client_id: String,
     pub(super) key_file: String,
-    pub(super) algorithm: RawAlgorithm,
+    pub(super) algorithm: Algorithm,
     #[serde(default, deserialize_with = "present")]
     pub(super) key_id: Option<String>,
     #[serde(default, deserialize_with = "present")]

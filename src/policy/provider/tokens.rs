@@ -3,7 +3,7 @@
 use super::file::FileRef;
 use super::keys::{Algorithm, Keys};
 use super::preset::Preset;
-use super::raw::{RawAlgorithm, RawIdentityProvider};
+use super::raw::RawIdentityProvider;
 use crate::policy::field::FieldPath;
 use crate::policy::problem::Problem;
 use crate::policy::resource::{Checked, check_list, check_text};
@@ -174,7 +174,7 @@ fn issuers(own: String, others: Option<Vec<String>>, at: &FieldPath) -> Checked<
 
 /// A secret verifies HS algorithms and nothing else does.
 fn algorithms(
-    raw: Option<Vec<RawAlgorithm>>,
+    raw: Option<Vec<Algorithm>>,
     keys: Option<&Keys>,
     at: &FieldPath,
 ) -> Checked<Vec<Algorithm>> {
@@ -183,7 +183,7 @@ fn algorithms(
     let Some(list) = raw else {
         return Ok(vec![if by_secret { Algorithm::HS256 } else { Algorithm::RS256 }]);
     };
-    let list = check_list(list.into_iter().map(Algorithm::from).collect(), &at)?;
+    let list = check_list(list, &at)?;
     for (place, algorithm) in list.iter().enumerate() {
         let problem = |message: String| Err(Problem::new(at.item(place), message));
         match (algorithm.is_symmetric(), by_secret) {

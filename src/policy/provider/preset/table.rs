@@ -5,7 +5,7 @@
 //! names one is refused). What depends on the rest of the resource (a second issuer of the same tenant, roles of an
 //! audience) is in [`super`].
 
-use super::super::raw::RawAlgorithm::{
+use super::super::keys::Algorithm::{
     self, ES256, ES384, ES512, EdDSA, HS256, PS256, PS384, PS512, RS256, RS384, RS512,
 };
 
@@ -19,7 +19,7 @@ pub(super) struct Table {
     pub(super) other_issuers: &'static [&'static str],
     pub(super) audience: Audience,
     pub(super) audience_claims: &'static [&'static str],
-    pub(super) algorithms: &'static [RawAlgorithm],
+    pub(super) algorithms: &'static [Algorithm],
     pub(super) types: &'static [&'static str],
     pub(super) require: &'static [Demand],
     pub(super) refuse: &'static [Demand],
