@@ -20,8 +20,7 @@ pub struct Code {
 impl Code {
     /// The code of this name. A name that is not in the list is a fault of ours, and refuses as one.
     pub(super) fn named(name: &str) -> &'static Self {
-        let found = CODES.binary_search_by(|code| code.name.cmp(name)).ok();
-        found.and_then(|place| CODES.get(place)).unwrap_or(&UNLISTED)
+        CODES.iter().find(|code| code.name == name).unwrap_or(&UNLISTED)
     }
 }
 
