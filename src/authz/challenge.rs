@@ -23,12 +23,8 @@ pub(super) enum Challenge {
     /// The proof that the sender holds the key of the token is missing or no good: `error="invalid_dpop_proof"`.
     Proof,
     /// The user must sign in more strongly or more recently: `error="insufficient_user_authentication"` (RFC 9470).
-    StepUp {
-        /// What `acr` may be; nothing where it may be anything.
-        acr_values: Vec<String>,
-        /// The longest time since the user signed in.
-        max_age: Option<Duration>,
-    },
+    /// Holds the error and what would be enough.
+    StepUp(String),
     /// The proof needs this nonce: `error="use_dpop_nonce"` (RFC 9449, section 9).
     Nonce(String),
 }
@@ -42,12 +38,25 @@ pub(super) struct Challenges {
 }
 
 impl Challenge {
+    /// Asks for a sign-in with one of these `acr`, if any, and not longer ago than this (RFC 9470, section 3).
+    pub(super) fn step_up(acr_values: &[String], max_age: Option<Duration>) -> Self {
+        let mut error = "insufficient_user_authentication".to_owned();
+        if !acr_values.is_empty() {
+            let values = acr_values.join(" ").replace('\\', "\\\\").replace('"', "\\\"");
+            error.push_str(&format!("\", acr_values=\"{values}"));
+        }
+        if let Some(seconds) = max_age.map(|age| age.as_secs()) {
+            error.push_str(&format!("\", max_age=\"{seconds}"));
+        }
+        Self::StepUp(error)
+    }
+
     /// True where a person who signs in anew brings what is missing. A proof of a key is for programs to make.
     pub(super) fn is_met_by_signing_in(&self) -> bool {
         match self {
             Self::None | Self::Missing | Self::Invalid => true,
             // The page would have to be told how to sign in, or the browser comes back with the same.
-            Self::StepUp { .. } => false,
+            Self::StepUp(_) => false,
             Self::Scheme | Self::Proof | Self::Nonce(_) => false,
         }
     }
@@ -69,9 +78,7 @@ impl Challenges {
             Challenge::Scheme => dpop("invalid_token"),
             Challenge::Proof => dpop("invalid_dpop_proof"),
             Challenge::Nonce(_) => dpop("use_dpop_nonce"),
-            Challenge::StepUp { acr_values, max_age } => {
-                Some(each(&self.schemes, Some(&step_up(acr_values, *max_age))))
-            }
+            Challenge::StepUp(error) => Some(each(&self.schemes, Some(error))),
         }
     }
 }
@@ -79,19 +86,6 @@ impl Challenges {
 fn each(schemes: &[AuthScheme], error: Option<&str>) -> String {
     let each: Vec<String> = schemes.iter().map(|scheme| one(scheme, error)).collect();
     each.join(", ")
-}
-
-/// The error, and behind it what would be enough (RFC 9470, section 3).
-fn step_up(acr_values: &[String], max_age: Option<Duration>) -> String {
-    let mut error = "insufficient_user_authentication".to_owned();
-    if !acr_values.is_empty() {
-        let values = acr_values.join(" ").replace('\\', "\\\\").replace('"', "\\\"");
-        error.push_str(&format!("\", acr_values=\"{values}"));
-    }
-    if let Some(seconds) = max_age.map(|age| age.as_secs()) {
-        error.push_str(&format!("\", max_age=\"{seconds}"));
-    }
-    error
 }
 
 fn one(scheme: &AuthScheme, error: Option<&str>) -> String {
@@ -117,8 +111,8 @@ mod tests {
     fn a_stronger_sign_in_is_asked_for_as_rfc_9470_says() {
         let challenges = Challenges::new(&[AuthScheme::Bearer, AuthScheme::Cookie]);
         let asked = |acr: &[&str], max_age| {
-            let acr_values = acr.iter().map(|value| (*value).to_owned()).collect();
-            challenges.value(&Challenge::StepUp { acr_values, max_age }).unwrap()
+            let acr: Vec<String> = acr.iter().map(|value| (*value).to_owned()).collect();
+            challenges.value(&Challenge::step_up(&acr, max_age)).unwrap()
         };
         assert_eq!(
             asked(&["urn:mace:silver", "a\"b"], Some(Duration::from_secs(300))),

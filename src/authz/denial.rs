@@ -18,10 +18,9 @@ pub(super) fn verdict<'s>(decision: Decision<'s>, user: Option<&UserFacts>) -> V
             Denial::new("step_up_required", "the rule asks for a stronger or more recent sign-in")
                 .by(rule)
                 .challenge_with(match user {
-                    Some(_) => Challenge::StepUp {
-                        acr_values: asked.acr.clone().unwrap_or_default(),
-                        max_age: asked.max_age,
-                    },
+                    Some(_) => {
+                        Challenge::step_up(asked.acr.as_deref().unwrap_or_default(), asked.max_age)
+                    }
                     // Whoever is not signed in at all begins there.
                     None => Challenge::Missing,
                 }),
