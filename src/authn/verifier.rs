@@ -63,7 +63,7 @@ impl Verifier {
         Ok(Self {
             memory: Memory::new(capacity),
             peers: Peers::new(),
-            online: Arc::new(Online::new()),
+            online: Arc::new(Online::default()),
             dpop: DpopGuard::new(DPOP_PROOFS)?,
             brakes: Brakes::new(BrakesRules::usual()),
         })

@@ -1,5 +1,7 @@
-//! Tasks, readiness, draining, listeners, files and the clock: what every process here is built on.
+//! Tasks, readiness, draining, listeners, files, questions to other servers and the clock: what every process here is
+//! built on.
 
+mod ask;
 mod clock;
 mod file;
 mod listen;
@@ -7,6 +9,7 @@ mod ready;
 mod tasks;
 mod watch;
 
+pub use ask::{AskCounts, Asker, Believed, Ended, Endpoint, Health, NotSent, Questions, Slots, Weight};
 pub use clock::Clock;
 pub use file::{FileError, read_bytes, read_limited, read_secret, write_atomic};
 pub use listen::{Address, BindError, Connection, Incoming, InvalidAddress, Listener};

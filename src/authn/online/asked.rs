@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::client_auth::{AuthError, Authenticator};
-use super::count::Slots;
 use super::{Judgement, OnlineFault, introspection, token_review, userinfo};
 use crate::authn::files::{FileMissing, Files};
 use crate::authn::http::{HttpClient, HttpError, HttpOptions, Limits};
 use crate::authn::token::MAX_TOKEN_LENGTH;
 use crate::policy::{ClientAuth, IdentityProvider, Online as Rules, Question};
+use crate::runtime::{self, Slots};
 
 /// Questions to one endpoint that are out at a time.
 const MAX_OUT: usize = 256;
@@ -19,14 +19,13 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// The server of one provider. Two of them are the same when they would ask the same in the same way.
 pub struct Asked {
     provider: Arc<str>,
-    fingerprint: [u8; 32],
+    endpoint: runtime::Endpoint,
     rules: Rules,
     leeway: Duration,
     auth: Authenticator,
     /// Our own token, for a TokenReview.
     bearer: Option<zeroize::Zeroizing<String>>,
     client: HttpClient,
-    slots: Slots,
 }
 
 /// An endpoint that the provider's metadata document names.
@@ -86,13 +85,15 @@ impl Asked {
         }
         let asked = Self {
             provider: resource.metadata.name.as_str().into(),
-            fingerprint: fingerprint(resource, files)?,
+            endpoint: runtime::Endpoint {
+                fingerprint: fingerprint(resource, files)?,
+                slots: Slots::new(MAX_OUT),
+            },
             rules: rules.clone(),
             leeway: resource.spec.rules.leeway,
             auth,
             bearer,
             client,
-            slots: Slots::new(MAX_OUT),
         };
         Ok(Some(Arc::new(asked)))
     }
@@ -137,7 +138,7 @@ impl Asked {
     /// What an answer about a credential is remembered under.
     pub(super) fn key(&self, digest: &[u8; 32]) -> [u8; 32] {
         let mut both = [0; 64];
-        for (into, from) in both.iter_mut().zip(self.fingerprint.iter().chain(digest)) {
+        for (into, from) in both.iter_mut().zip(self.endpoint.fingerprint.iter().chain(digest)) {
             *into = *from;
         }
         crate::authn::digest(&both)
@@ -145,7 +146,7 @@ impl Asked {
 
     /// True when both ask the same in the same way.
     pub(in crate::authn) fn is_same(&self, other: &Self) -> bool {
-        self.fingerprint == other.fingerprint
+        self.endpoint.fingerprint == other.endpoint.fingerprint
     }
 
     /// The provider.
@@ -158,12 +159,8 @@ impl Asked {
         self.rules.needs_discovery().then_some(&self.rules.question)
     }
 
-    pub(super) fn fingerprint(&self) -> &[u8; 32] {
-        &self.fingerprint
-    }
-
-    pub(super) fn slots(&self) -> &Slots {
-        &self.slots
+    pub(super) fn endpoint(&self) -> &runtime::Endpoint {
+        &self.endpoint
     }
 
     pub(super) fn ttl(&self) -> Duration {

@@ -1,8 +1,8 @@
 //! Why a server did not judge a credential: always our failure or its own, never the credential's.
 
-use super::breaker::Health;
 use crate::authn::http::HttpError;
 use crate::authn::json::InvalidJson;
+use crate::runtime::Health;
 
 /// There is no judgement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

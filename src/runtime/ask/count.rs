@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::OnlineFault;
-
 /// What was asked and answered.
 #[derive(Default)]
 pub(super) struct Counts {
@@ -17,7 +15,7 @@ pub(super) struct Counts {
 
 /// A picture of what was asked and answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnlineCounts {
+pub struct AskCounts {
     /// Questions sent.
     pub asked: u64,
     /// Those that are out at this moment.
@@ -37,13 +35,13 @@ impl Counts {
         self.remembered.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn failed(&self, fault: &OnlineFault) {
+    pub(super) fn failed(&self, code: &'static str) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        *failed.entry(fault.code()).or_default() += 1;
+        *failed.entry(code).or_default() += 1;
     }
 
-    pub(super) fn picture(&self, out: usize) -> OnlineCounts {
-        OnlineCounts {
+    pub(super) fn picture(&self, out: usize) -> AskCounts {
+        AskCounts {
             asked: self.asked.load(Ordering::Relaxed),
             out,
             failed: self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -53,8 +51,8 @@ impl Counts {
 }
 
 /// How many questions may be out, in total or at one endpoint.
-#[derive(Clone)]
-pub(super) struct Slots {
+#[derive(Debug, Clone)]
+pub struct Slots {
     out: Arc<AtomicUsize>,
     most: usize,
 }
@@ -63,7 +61,9 @@ pub(super) struct Slots {
 pub(super) struct Slot(Arc<AtomicUsize>);
 
 impl Slots {
-    pub(super) fn new(most: usize) -> Self {
+    /// At most so many.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
         Self { out: Arc::default(), most }
     }
 

@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 use super::Flight;
 use crate::runtime::Drain;
 
-/// Carries questions to their end. One for each [`super::Online`]; run it for as long as the process serves.
-pub struct Questions(mpsc::Receiver<Flight>);
+/// Carries questions to their end. One for each [`super::Asker`]; run it for as long as the process serves.
+pub struct Questions<A>(mpsc::Receiver<Flight<A>>);
 
-impl Questions {
-    pub(super) fn channel(most: usize) -> (mpsc::Sender<Flight>, Self) {
+impl<A: Clone + Send + Sync + 'static> Questions<A> {
+    pub(super) fn channel(most: usize) -> (mpsc::Sender<Flight<A>>, Self) {
         let (sender, receiver) = mpsc::channel(most);
         (sender, Self(receiver))
     }

@@ -1,7 +1,7 @@
 //! Endpoints that are down are left alone for a while, then tried with one question.
 //!
-//! Only what says that the endpoint is down counts ([`OnlineFault::health`]): whoever finds a credential that an
-//! endpoint chokes on must not be able to shut it for everybody else.
+//! Only what says that the endpoint is down counts ([`Health`]): whoever finds a question that an endpoint chokes on
+//! must not be able to shut it for everybody else.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::OnlineFault;
+use super::NotSent;
 
 /// So many failures in a row, and an endpoint rests.
 const FAILURES: u32 = 5;
@@ -40,7 +40,7 @@ pub(super) enum Pass {
 
 /// How a question ended, as far as the endpoint's health goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Health {
+pub enum Health {
     /// The endpoint answered, whatever it said.
     Up,
     /// It did not, or cannot.
@@ -49,12 +49,12 @@ pub(super) enum Health {
 
 impl Breakers {
     /// Lets a question pass. While an endpoint rests none does; after it one does, and puts the rest off for others.
-    pub(super) fn admit(&self, endpoint: &[u8; 32]) -> Result<Pass, OnlineFault> {
+    pub(super) fn admit(&self, endpoint: &[u8; 32]) -> Result<Pass, NotSent> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(breaker) = all.get_mut(endpoint) else { return Ok(Pass::Usual) };
         let now = Instant::now();
         match breaker.rests_until {
-            Some(until) if now < until => Err(OnlineFault::Resting),
+            Some(until) if now < until => Err(NotSent::Resting),
             Some(_) => {
                 breaker.rests_until = Some(now + rest(breaker.failures));
                 Ok(Pass::Trial)
@@ -111,14 +111,14 @@ mod tests {
             assert_eq!(breakers.admit(&ONE), Ok(Pass::Usual));
             fail(&breakers, 1);
         }
-        assert_eq!(breakers.admit(&ONE), Err(OnlineFault::Resting));
+        assert_eq!(breakers.admit(&ONE), Err(NotSent::Resting));
         assert!(breakers.admit(&[8; 32]).is_ok(), "others are not concerned");
         tokio::time::advance(FIRST_REST).await;
         assert_eq!(breakers.admit(&ONE), Ok(Pass::Trial));
-        assert_eq!(breakers.admit(&ONE), Err(OnlineFault::Resting), "and no second one");
+        assert_eq!(breakers.admit(&ONE), Err(NotSent::Resting), "and no second one");
         breakers.ended(&ONE, Pass::Trial, Health::Down);
         tokio::time::advance(FIRST_REST).await;
-        assert_eq!(breakers.admit(&ONE), Err(OnlineFault::Resting), "longer now");
+        assert_eq!(breakers.admit(&ONE), Err(NotSent::Resting), "longer now");
         tokio::time::advance(FIRST_REST).await;
         assert_eq!(breakers.admit(&ONE), Ok(Pass::Trial));
         breakers.ended(&ONE, Pass::Trial, Health::Up);
