@@ -1,6 +1,7 @@
 # hopgate: everything a person or a CI machine runs. Needs Rust, Python 3 and make; what else is needed is installed
 # into HOPGATE_CACHE, pinned by version and hash, and nothing is written outside it and target/. The tests also need curl,
-# nginx, Java and Maven (for a Keycloak); on Debian, as root, they are installed with apt-get where they are missing.
+# nginx, Java and Maven (for a Keycloak) and Go (for an OPA); on Debian, as root, all but Go are installed with apt-get where
+# they are missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -3,7 +3,7 @@
 mod codes;
 mod jose_vectors;
 mod mint;
-mod online;
+pub(crate) mod online;
 mod outage;
 mod outbound;
 mod peers;

@@ -66,7 +66,9 @@ fn every_provider_example_is_good() {
             match resource {
                 Resource::AccessPolicy(policy) => policies.push(policy),
                 Resource::IdentityProvider(provider) => providers.push(provider),
-                Resource::MeshPolicy(_) => panic!("{name} is about providers"),
+                Resource::MeshPolicy(_) | Resource::PolicyEngine(_) => {
+                    panic!("{name} is about providers")
+                }
             }
         }
         assert!(!providers.is_empty(), "{name}");
@@ -234,4 +236,43 @@ async fn the_quickstart_works_with_a_real_envoy() {
     sidecar.await.unwrap().unwrap();
     let log = std::fs::read_to_string(scratch.path().join("decisions.log")).unwrap();
     assert_eq!(log.lines().count(), 8);
+}
+
+/// Each kind of engine, with a policy that asks it; the files that are ours compile too.
+#[test]
+fn every_engine_example_is_good() {
+    let folder = root().join("examples/engines");
+    let mut kinds = Vec::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# "), "{name} says what it is for");
+        let resources = policy::parse(&name, &text).unwrap_or_else(|error| panic!("{error}"));
+        let (mut engines, mut rules) = (Vec::new(), Vec::new());
+        for resource in resources {
+            match resource {
+                Resource::PolicyEngine(engine) => engines.push(engine),
+                Resource::AccessPolicy(policy) => rules.extend(policy.spec.rules),
+                Resource::IdentityProvider(_) | Resource::MeshPolicy(_) => panic!("{name}"),
+            }
+        }
+        let [engine] = engines.as_slice() else { panic!("{name} has one engine") };
+        assert!(rules.iter().any(|rule| rule.engine.as_ref() == Some(&engine.metadata.name)));
+        if engine.kind.is_local() {
+            let mut files = hopgate::authn::Files::none();
+            for file in engine.files() {
+                let content = std::fs::read(file.path()).unwrap();
+                files.insert(file.path().to_path_buf(), content.into());
+            }
+            hopgate::authz::EngineSet::compile(&engines, &files)
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
+        kinds.push(engine.kind.name());
+    }
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["casbin", "extAuthz", "opa", "openFga", "rego", "subjectAccessReview"]);
 }

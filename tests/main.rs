@@ -31,6 +31,7 @@ mod discovery;
 mod documents;
 mod doors;
 mod end_to_end;
+mod engines;
 mod examples;
 mod hostile;
 mod keycloak;

@@ -84,8 +84,8 @@ fn presentation_is_agreed_or_default() {
              metadata: {{ name: {name}, namespace: shop }}\nspec: {{ identity: {{ {identity} }} }}\n"
         )
     };
-    let both =
-        text("a", "userHeader: x-user") + &text("b", "userHeader: x-user, credentials: Keep");
+    let both = text("a", "userHeader: x-user")
+        + text("b", "userHeader: x-user, credentials: Keep").as_str();
     let set = PolicySet::compile(&policies("p.yaml", &both), &around(&[])).unwrap();
     assert_eq!(set.presentation().user_header, "x-user");
     assert_eq!(set.presentation().credentials, Credentials::Keep);
@@ -119,7 +119,7 @@ fn a_configuration_file_is_read_with_the_same_errors() {
     );
     assert!(read("drainTimeout: 10s\n---\ndrainTimeout: 10s\n").is_err());
     assert!(read("").is_err());
-    let deep = "drainTimeout: ".to_owned() + &"[".repeat(100);
+    let deep = "drainTimeout: ".to_owned() + "[".repeat(100).as_str();
     assert!(read(&deep).is_err());
     let bomb = "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n\
                 d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e]\n";
@@ -151,7 +151,9 @@ fn only_policies(resources: Vec<Resource>) -> Vec<AccessPolicy> {
         .into_iter()
         .filter_map(|resource| match resource {
             Resource::AccessPolicy(policy) => Some(policy),
-            Resource::IdentityProvider(_) | Resource::MeshPolicy(_) => None,
+            Resource::IdentityProvider(_) | Resource::MeshPolicy(_) | Resource::PolicyEngine(_) => {
+                None
+            }
         })
         .collect()
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
-use hopgate::authn::{Files, Learned, Providers, Verifier};
-use hopgate::authz::{Attempt, Checked, Gate, Outcome, RECORD_FIELDS, Snapshot};
+use hopgate::authn::{Files, Providers, Verifier};
+use hopgate::authz::{Attempt, Checked, Gate, Learned, Outcome, RECORD_FIELDS, Snapshot};
 use hopgate::identity::TrustDomain;
 use hopgate::policy::{MeshPolicySpec, PolicySet, Resource, Surroundings, Workload, parse};
 use hopgate::runtime::Clock;
@@ -37,7 +37,9 @@ fn gate(rules: &str) -> Gate {
         .into_iter()
         .filter_map(|resource| match resource {
             Resource::AccessPolicy(policy) => Some(policy),
-            Resource::IdentityProvider(_) | Resource::MeshPolicy(_) => None,
+            Resource::IdentityProvider(_) | Resource::MeshPolicy(_) | Resource::PolicyEngine(_) => {
+                None
+            }
         })
         .collect();
     let set = Arc::new(

@@ -75,7 +75,7 @@ fn inspect(scratch: &Scratch, jwt: &str, more: &[&str]) -> (Option<i32>, String)
     let from = format!("@{}", file.display());
     let usual = ["inspect", &from, "--resources", "sso.yaml", "--at", NOW];
     let output = token(scratch.path(), &[&usual, more].concat());
-    let text = printed(&output) + &String::from_utf8_lossy(&output.stderr);
+    let text = printed(&output) + String::from_utf8_lossy(&output.stderr).as_ref();
     let signature = jwt.rsplit('.').next().unwrap();
     assert!(signature.len() < 10 || !text.contains(signature), "the signature is never shown");
     (output.status.code(), text)

@@ -57,6 +57,7 @@ pub use dpop::{
 pub use evidence::{Evidence, HttpEvidence, PeerEvidence};
 pub use files::{FileMissing, Files};
 pub use http::{ClientIdentity, HttpAnswer, HttpClient, HttpError, HttpOptions, Limits, Roots};
+pub(crate) use json::object as json_object;
 pub use json::{InvalidJson, document as json_document};
 pub use keys::{InvalidKeySet, KeySet, SkipReason, SkippedKey};
 pub use learned::{Learned, Need};

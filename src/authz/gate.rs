@@ -11,19 +11,19 @@ use super::callers::Callers;
 use super::carry::carried;
 use super::denial;
 use super::door::Question;
+use super::engine::{RequestEngines, Said, Told};
 use super::judge::judge;
+use super::need::{Learned, Need};
 use super::record::{CallerAttributes, Record};
 use super::request::{Envelope, Request};
 use super::respond;
 use super::snapshot::Snapshot;
 use super::verdict::{Denial, Verdict};
-use crate::authn::{
-    ForwardRules, Learned, Need, PeerRules, Unproven, Verifier, WorkloadRoots, authenticate,
-};
+use crate::authn::{ForwardRules, PeerRules, Unproven, Verifier, WorkloadRoots, authenticate};
 use crate::identity::{Members, TrustDomain};
 use crate::policy::{HeaderValue, Headers as _, NoRecorder};
 use crate::proto::answer::Answer;
-use crate::runtime::Clock;
+use crate::runtime::{Asker, Clock};
 use crate::telemetry::CheckSpan;
 
 /// Judges requests. Shared by all connections; replaces its snapshot whole.
@@ -35,6 +35,7 @@ pub struct Gate {
     /// Nothing until the certificate of this workload came with the mesh's roots.
     roots: ArcSwapOption<WorkloadRoots>,
     attributes: CallerAttributes,
+    engines: Arc<Asker<Said>>,
     clock: Clock,
 }
 
@@ -119,8 +120,8 @@ impl Gate {
     ) -> Self {
         let snapshot = ArcSwap::from_pointee(snapshot);
         let (forward, roots) = (ForwardRules::nobody(), ArcSwapOption::empty());
-        let attributes = CallerAttributes::Omit;
-        Self { snapshot, verifier, domain, forward, roots, attributes, clock }
+        let (attributes, engines) = (CallerAttributes::Omit, Arc::default());
+        Self { snapshot, verifier, domain, forward, roots, attributes, engines, clock }
     }
 
     /// Says in records what the switch says of users and clients.
@@ -135,6 +136,15 @@ impl Gate {
     pub fn with_forward(mut self, rules: ForwardRules) -> Self {
         self.forward = rules;
         self
+    }
+
+    /// What engines said before.
+    pub(super) fn engines(&self) -> &Arc<Asker<Said>> {
+        &self.engines
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The roots that workload certificates must chain to where a proxy forwards them.
@@ -220,7 +230,8 @@ impl Gate {
         let ambiguity = request.as_ref().err().and_then(|malformed| malformed.ambiguity());
         let judged = match request {
             Ok(request) => {
-                match self.judge(&snapshot, (envelope, request), times, attempt.learned) {
+                let told = (Told::of(question), envelope, request);
+                match self.judge(&snapshot, told, times, attempt.learned) {
                     Ok(judged) => carried(judged, abilities),
                     Err(needs) => return Outcome::Unknown(needs),
                 }
@@ -239,7 +250,7 @@ impl Gate {
     fn judge<'s, 'a>(
         &self,
         snapshot: &'s Snapshot,
-        (envelope, request): (Envelope<'a>, Request<'a>),
+        (told, envelope, request): (Told<'_>, Envelope<'a>, Request<'a>),
         (now, began): (SystemTime, Instant),
         learned: &Learned,
     ) -> Result<Judged<'s, 'a>, Vec<Need>> {
@@ -251,19 +262,29 @@ impl Gate {
             snapshot.providers(),
             &request.evidence(),
             rules,
-            learned,
+            learned.callers(),
             now,
         );
         let (callers, verdict) = match authenticated {
             Ok(principals) => {
                 let callers = Callers::Proven(principals);
-                let verdict = judge(snapshot, &request, &callers, now, &mut NoRecorder);
+                let memory = Some((&*self.engines, learned));
+                let engines = RequestEngines::new(snapshot.engines(), told, memory, now);
+                let decision =
+                    judge(snapshot, &request, &callers, (&engines, now), &mut NoRecorder);
+                let questions = engines.questions(&decision);
+                if !questions.is_empty() {
+                    return Err(questions.into_iter().map(Need::Engine).collect());
+                }
+                let verdict = denial::verdict(decision, callers.user());
                 (callers, verdict)
             }
             Err(Unproven::Refused(refused)) => {
                 (Callers::Unproven, Verdict::Denial(denial::unauthenticated(&refused)))
             }
-            Err(Unproven::Unknown(needs)) => return Err(needs),
+            Err(Unproven::Unknown(needs)) => {
+                return Err(needs.into_iter().map(Need::Caller).collect());
+            }
         };
         Ok(Judged {
             snapshot,

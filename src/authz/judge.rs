@@ -4,20 +4,18 @@ use std::time::SystemTime;
 
 use super::body::LazyBody;
 use super::callers::Callers;
-use super::denial;
 use super::request::Request;
 use super::snapshot::Snapshot;
-use super::verdict::Verdict;
-use crate::policy::{Body, Facts, NoBody, NoEngines, Recorder, RequestFacts};
+use crate::policy::{Body, Decision, Engines, Facts, NoBody, Recorder, RequestFacts};
 
 /// Decides by the rules of the snapshot. The recorder is told of every rule that was looked at and changes nothing.
 pub(super) fn judge<'s>(
     snapshot: &'s Snapshot,
     request: &Request<'_>,
     callers: &Callers,
-    now: SystemTime,
+    (engines, now): (&dyn Engines, SystemTime),
     recorder: &mut impl Recorder,
-) -> Verdict<'s> {
+) -> Decision<'s> {
     let body = request
         .http
         .as_ref()
@@ -40,8 +38,8 @@ pub(super) fn judge<'s>(
             body,
         }),
         connection: request.connection,
-        engines: &NoEngines,
+        engines,
         now,
     };
-    denial::verdict(snapshot.policies().decide_recorded(&facts, recorder), callers.user())
+    snapshot.policies().decide_recorded(&facts, recorder)
 }

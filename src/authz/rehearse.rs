@@ -14,6 +14,7 @@ use prost::Message as _;
 
 use super::callers::{Callers, Supposed};
 use super::denial;
+use super::engine::{RequestEngines, Told};
 use super::gate::{Judged, RequestId};
 use super::judge::judge;
 use super::request::Request;
@@ -90,11 +91,14 @@ pub fn rehearse<'s>(
 ) -> Rehearsed<'s> {
     let Rehearsal { check, callers, now } = rehearsal;
     let callers = Callers::Supposed(Box::new(callers));
+    let whole = check.clone();
+    // Servers are not asked: whoever rehearses asks nobody.
+    let engines = RequestEngines::new(snapshot.engines(), Told::Check(&whole), None, now);
     let (envelope, request) = Request::read(check, snapshot.mesh());
     let (request, verdict) = match request {
         Ok(request) => {
-            let verdict = judge(snapshot, &request, &callers, now, recorder);
-            (Some(request), verdict)
+            let decision = judge(snapshot, &request, &callers, (&engines, now), recorder);
+            (Some(request), denial::verdict(decision, callers.user()))
         }
         Err(malformed) => (None, Verdict::Denial(denial::unreadable(malformed))),
     };

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::body::Descriptors;
 use super::challenge::Challenges;
+use super::engine::EngineSet;
 use super::presentation::Presentation;
-use crate::authn::Providers;
+use crate::authn::{CredentialNames, Providers};
 use crate::policy::{MeshPolicySpec, PolicySet};
 
 /// Rules and keys under one revision.
@@ -18,16 +19,37 @@ pub struct Snapshot {
     challenges: Challenges,
     mesh: Arc<MeshPolicySpec>,
     descriptors: Option<Arc<Descriptors>>,
+    engines: EngineSet,
+    /// Where credentials may stand.
+    credentials: CredentialNames,
 }
 
 impl Snapshot {
     /// Joins what was compiled, in a mesh without a MeshPolicy. `revision` names it in answers, records and metrics.
     #[must_use]
     pub fn new(revision: String, policies: Arc<PolicySet>, providers: Providers) -> Self {
-        let presentation = Presentation::new(policies.presentation(), providers.credential_names());
+        let credentials = providers.credential_names();
+        let presentation = Presentation::new(policies.presentation(), credentials.clone());
         let challenges = Challenges::new(&providers.schemes());
         let mesh = Arc::new(MeshPolicySpec::absent());
-        Self { revision, policies, providers, presentation, challenges, mesh, descriptors: None }
+        let engines = EngineSet::default();
+        Self {
+            revision,
+            policies,
+            providers,
+            presentation,
+            challenges,
+            mesh,
+            descriptors: None,
+            engines,
+            credentials,
+        }
+    }
+
+    /// The same with these engines, which its rules may ask.
+    #[must_use]
+    pub fn with_engines(self, engines: EngineSet) -> Self {
+        Self { engines, ..self }
     }
 
     /// The same in this mesh.
@@ -68,6 +90,11 @@ impl Snapshot {
     #[must_use]
     pub fn mesh(&self) -> &MeshPolicySpec {
         &self.mesh
+    }
+
+    /// Other engines, and the names under which the request holds what they need not be told.
+    pub(super) fn engines(&self) -> (&EngineSet, &CredentialNames) {
+        (&self.engines, &self.credentials)
     }
 
     pub(super) fn challenges(&self) -> &Challenges {

@@ -27,6 +27,7 @@ mod by_user;
 mod compiled;
 mod condition;
 mod decide;
+mod engine;
 mod facts;
 mod field;
 mod index;
@@ -47,6 +48,12 @@ pub use access::{AccessPolicy, AccessPolicySpec, ClaimValue, Mode, UserPattern, 
 pub use compiled::RuleName;
 pub use condition::{Condition, ConditionNames, ImpliedRoles, InvalidCondition};
 pub use decide::{Decision, Difference, Fate, Mismatch, NoRecorder, Recorder, UndecidableReason};
+pub use engine::{
+    Casbin, CasbinField, CasbinFiles, Consistency, End, EngineFault, EngineKind, ExtAuthz, Fill,
+    Hidden, InputParts, InvalidCasbin, InvalidRego, ObjectPattern, Opa, OpenFga, Patience,
+    PolicyEngine, Rego, RegoFile, RegoFiles, RequestInput, Reviewed, Sent, SubjectAccessReview,
+    Tuple, principals,
+};
 pub use facts::{
     Body, BodyFacts, Confirmation, Connection, EngineAnswer, Engines, Facts, Forwarded, Groups,
     HeaderValue, Headers, NoBody, NoEngines, RequestFacts, RpcFacts, UserFacts, UserParts,

@@ -1,6 +1,7 @@
 //! Documents to resources: which kind, what name, then the kind's own fields.
 
 use super::access::AccessPolicy;
+use super::engine::{PolicyEngine, RawPolicyEngine};
 use super::field::FieldPath;
 use super::mesh::{MeshPolicy, RawMeshPolicy};
 use super::problem::{InvalidResource, Origin, Problem, did_you_mean, quoted};
@@ -11,7 +12,7 @@ use super::yaml::{self, Document, YamlError};
 /// The only version there is.
 pub const API_VERSION: &str = "hopgate.dev/v1alpha1";
 /// The kinds that can be written.
-pub const KINDS: [&str; 3] = ["AccessPolicy", "IdentityProvider", "MeshPolicy"];
+pub const KINDS: [&str; 4] = ["AccessPolicy", "IdentityProvider", "MeshPolicy", "PolicyEngine"];
 
 /// One resource.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub enum Resource {
     IdentityProvider(IdentityProvider),
     /// What holds for the whole mesh.
     MeshPolicy(MeshPolicy),
+    /// Another engine that rules may ask.
+    PolicyEngine(PolicyEngine),
 }
 
 /// The name of a resource.
@@ -53,6 +56,11 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The name of the file.
+    pub(super) fn source(&self) -> &str {
+        self.source
+    }
+
     pub(super) fn origin(&self, path: &FieldPath) -> Origin {
         Origin::new(self.source, self.places.find(path).map(|(line, _)| line))
     }
@@ -97,6 +105,15 @@ pub(super) fn resource(source: &str, document: &Document<'_>) -> Result<Resource
                 .map(Resource::MeshPolicy)
                 .map_err(|problem| invalid(title, problem))
         }
+        Kind::PolicyEngine => {
+            let raw: RawResource<RawPolicyEngine> = document.read(source)?;
+            let RawResource { _api_version: _, _kind: _, metadata, spec } = raw;
+            let title = title("PolicyEngine", &metadata);
+            Metadata::check(metadata)
+                .and_then(|metadata| PolicyEngine::check(metadata, spec, &context))
+                .map(Resource::PolicyEngine)
+                .map_err(|problem| invalid(title, problem))
+        }
     }
 }
 
@@ -104,6 +121,7 @@ enum Kind {
     AccessPolicy,
     IdentityProvider,
     MeshPolicy,
+    PolicyEngine,
 }
 
 fn check_head(head: RawHead) -> Checked<Kind> {
@@ -123,6 +141,7 @@ fn check_head(head: RawHead) -> Checked<Kind> {
         "AccessPolicy" => Ok(Kind::AccessPolicy),
         "IdentityProvider" => Ok(Kind::IdentityProvider),
         "MeshPolicy" => Ok(Kind::MeshPolicy),
+        "PolicyEngine" => Ok(Kind::PolicyEngine),
         other => Err(Problem::new(
             at.field("kind"),
             format!("unknown kind `{other}`, expected one of {}", quoted(KINDS)),

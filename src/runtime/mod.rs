@@ -9,7 +9,9 @@ mod ready;
 mod tasks;
 mod watch;
 
-pub use ask::{AskCounts, Asker, Believed, Ended, Endpoint, Health, NotSent, Questions, Slots, Weight};
+pub use ask::{
+    AskCounts, Asker, Believed, Ended, Endpoint, Health, NotSent, Questions, Slots, Weight,
+};
 pub use clock::Clock;
 pub use file::{FileError, read_bytes, read_limited, read_secret, write_atomic};
 pub use listen::{Address, BindError, Connection, Incoming, InvalidAddress, Listener};

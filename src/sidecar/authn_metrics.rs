@@ -9,8 +9,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::authn::{KeyHandle, KeyStatus, OnlineCounts, Resolver};
-use crate::runtime::Clock;
+use crate::authn::{KeyHandle, KeyStatus};
+use crate::authz::Resolver;
+use crate::runtime::{AskCounts, Clock};
 use crate::telemetry::Metrics;
 
 /// Registers what is counted.
@@ -36,7 +37,8 @@ impl Collector for Authentication {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let status = self.keys.status();
         let sum = |of: fn(&KeyStatus) -> u64| status.iter().map(of).sum::<u64>();
-        let online = self.resolver.counts();
+        let online = self.resolver.callers().counts();
+        let engines = self.resolver.engine_counts();
         for (name, help, value) in [
             ("authn_key_fetches", "Fetches of key sets that ended.", sum(|s| s.fetches)),
             ("authn_key_fetch_failures", "Fetches of key sets that failed.", sum(|s| s.failures)),
@@ -46,11 +48,19 @@ impl Collector for Authentication {
                 online.asked,
             ),
             ("authn_online_remembered", "Judgements taken from memory.", online.remembered),
+            ("authz_engine_questions", "Questions to other policy engines.", engines.asked),
+            (
+                "authz_engine_remembered",
+                "Answers of engines taken from memory.",
+                engines.remembered,
+            ),
         ] {
             let count = ConstCounter::new(value);
             count.encode(encoder.encode_descriptor(name, help, None, count.metric_type())?)?;
         }
-        questions(&online, &mut encoder)?;
+        let online_names = ("authn_online_failures", "authn_online_out");
+        questions(online_names, &online, &mut encoder)?;
+        questions(("authz_engine_failures", "authz_engine_out"), &engines, &mut encoder)?;
         if status.is_empty() {
             return Ok(());
         }
@@ -59,16 +69,19 @@ impl Collector for Authentication {
     }
 }
 
-fn questions(online: &OnlineCounts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+fn questions(
+    (failed, out): (&str, &str),
+    online: &AskCounts,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
     let help = "Questions that brought no clear answer or were not sent, by what was wrong.";
-    let mut failures =
-        encoder.encode_descriptor("authn_online_failures", help, None, MetricType::Counter)?;
+    let mut failures = encoder.encode_descriptor(failed, help, None, MetricType::Counter)?;
     for (code, count) in &online.failed {
         ConstCounter::new(*count).encode(failures.encode_family(&[("code", *code)])?)?;
     }
     let help = "Questions that are out at this moment.";
-    let out = ConstGauge::new(i64::try_from(online.out).unwrap_or(i64::MAX));
-    out.encode(encoder.encode_descriptor("authn_online_out", help, None, out.metric_type())?)
+    let count = ConstGauge::new(i64::try_from(online.out).unwrap_or(i64::MAX));
+    count.encode(encoder.encode_descriptor(out, help, None, count.metric_type())?)
 }
 
 fn age(

@@ -14,15 +14,17 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::task::JoinSet;
 
 use super::grpc;
-use crate::authn::{Learned, Need, Resolver};
-use crate::authz::{Ambiguity, Attempt, Checked, Gate, Malformed, Outcome, Question};
+use crate::authz::{
+    Ambiguity, Attempt, Checked, Gate, Learned, Malformed, Need, Outcome, Question, Resolver,
+};
 use crate::proto::answer::Answer;
 use crate::proto::check::Check;
 use crate::runtime::{Drain, Listener};
 use crate::telemetry::{DecisionLog, Metrics};
 
-/// How often what was learned may show that something else has to be asked: keys, then a server.
-const MAX_ROUNDS: usize = 3;
+/// How often what was learned may show that something else has to be asked: keys, then a server, then
+/// other engines.
+const MAX_ROUNDS: usize = 4;
 /// Room for a usual record, in bytes.
 const RECORD: usize = 640;
 

@@ -10,9 +10,9 @@ use super::certificates::Certificates;
 use super::reload::{Reload, ReloadStatus};
 use super::{Config, Counts, Resources, StartError, authn_metrics};
 use crate::authn::{
-    HttpClient, HttpOptions, KeyHandle, KeyRefresh, KeyStore, Resolver, Verifier, WorkloadRoots,
+    self, HttpClient, HttpOptions, KeyHandle, KeyRefresh, KeyStore, Verifier, WorkloadRoots,
 };
-use crate::authz::{Descriptors, Gate};
+use crate::authz::{Descriptors, Gate, Resolver};
 use crate::policy;
 use crate::runtime::{Clock, Drain, FileWatch, Ready, Tasks, read_bytes};
 use crate::telemetry::Metrics;
@@ -56,11 +56,15 @@ impl Judging {
         let client = HttpClient::new(&HttpOptions::system())?;
         let (key_task, keys) = KeyRefresh::new(clock.clone(), client, store.clone(), new_keys);
         keys.update(resources.providers());
-        let resolver = Resolver::new(keys.clone(), &verifier, clock.clone());
+        let callers = authn::Resolver::new(keys.clone(), &verifier, clock.clone());
+        let resolver = Resolver::new(callers, &gate);
         authn_metrics::register(metrics, &keys, &resolver, clock);
         tasks.spawn("keys", key_task.run(tasks.drain()));
-        if let Some(questions) = resolver.questions() {
+        if let Some(questions) = resolver.callers().questions() {
             tasks.spawn("questions", questions.run(tasks.drain()));
+        }
+        if let Some(questions) = resolver.engine_questions() {
+            tasks.spawn("engine questions", questions.run(tasks.drain()));
         }
 
         let policy_ready = ready.require("policy");

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::authn::Files;
-use crate::policy::IdentityProvider;
+use crate::policy::{FileRef, IdentityProvider, PolicyEngine};
 
 /// No such file is larger.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// A file that a resource names cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}, which the IdentityProvider {provider} names")]
+#[error("cannot read {path}, which the {resource} names")]
 pub struct Unreadable {
     path: PathBuf,
-    provider: String,
+    /// Kind and name of whoever names it.
+    resource: String,
     #[source]
     source: std::io::Error,
 }
@@ -26,7 +27,7 @@ pub struct Unreadable {
 /// # Errors
 /// When one of them cannot be read.
 pub fn referenced_files(providers: &[IdentityProvider]) -> Result<Files, Unreadable> {
-    References::of(providers).read().map(|(files, _)| files)
+    References::of(providers, &[]).read().map(|(files, _)| files)
 }
 
 /// Which files are named, and by whom.
@@ -34,15 +35,21 @@ pub fn referenced_files(providers: &[IdentityProvider]) -> Result<Files, Unreada
 pub(super) struct References(Vec<(PathBuf, String)>);
 
 impl References {
-    /// Every file that these providers name, once.
-    pub(super) fn of(providers: &[IdentityProvider]) -> Self {
-        let mut all: Vec<(PathBuf, String)> = providers
+    /// Every file that these resources name, once.
+    pub(super) fn of(providers: &[IdentityProvider], engines: &[PolicyEngine]) -> Self {
+        let named = |files: Vec<&FileRef>, resource: String| {
+            let files = files.into_iter();
+            let named = files.map(|file| (file.path().to_path_buf(), resource.clone()));
+            named.collect::<Vec<_>>()
+        };
+        let providers = providers.iter().map(|provider| {
+            let resource = format!("IdentityProvider {}", provider.metadata);
+            named(provider.spec.files(), resource)
+        });
+        let engines = engines
             .iter()
-            .flat_map(|provider| {
-                let files = provider.spec.files().into_iter();
-                files.map(|file| (file.path().to_path_buf(), provider.metadata.to_string()))
-            })
-            .collect();
+            .map(|engine| named(engine.files(), format!("PolicyEngine {}", engine.metadata)));
+        let mut all: Vec<(PathBuf, String)> = providers.chain(engines).flatten().collect();
         all.sort();
         all.dedup_by(|one, other| one.0 == other.0);
         Self(all)
@@ -57,10 +64,10 @@ impl References {
     pub(super) fn read(&self) -> Result<(Files, [u8; 32]), Unreadable> {
         let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         let mut files = Files::none();
-        for (path, provider) in &self.0 {
+        for (path, resource) in &self.0 {
             let content = read(path).map_err(|source| Unreadable {
                 path: path.clone(),
-                provider: provider.clone(),
+                resource: resource.clone(),
                 source,
             })?;
             hash.update(path.as_os_str().as_encoded_bytes());

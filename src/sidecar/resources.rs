@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::referenced::{References, Unreadable};
 use super::texts::{Parsed, Texts};
 use crate::authn::{KeyStore, Providers};
-use crate::authz::{Descriptors, Snapshot};
+use crate::authz::{Descriptors, EngineSet, Snapshot};
 use crate::policy::{
     self, IdentityProvider, MeshPolicy, MeshPolicySpec, PolicySet, Resource, Surroundings,
 };
@@ -19,6 +19,7 @@ pub struct Resources {
     digest: String,
     policies: Arc<PolicySet>,
     providers: Providers,
+    engines: EngineSet,
     mesh: Arc<MeshPolicySpec>,
     descriptors: Option<Arc<Descriptors>>,
     counts: Counts,
@@ -46,6 +47,8 @@ pub struct Counts {
     pub rules: usize,
     /// IdentityProviders.
     pub providers: usize,
+    /// PolicyEngines.
+    pub engines: usize,
 }
 
 /// Why resource files are refused.
@@ -95,6 +98,9 @@ pub enum InvalidResources {
     /// A provider cannot be used.
     #[error(transparent)]
     Provider(#[from] crate::authn::InvalidProvider),
+    /// A policy engine cannot be used.
+    #[error(transparent)]
+    Engine(#[from] crate::authz::InvalidEngine),
     /// Rules cannot be compiled.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Rules(Vec<policy::InvalidRule>),
@@ -178,28 +184,33 @@ impl Resources {
 
     fn compile_beside(
         texts: &Texts,
-        Parsed { policies, providers, mesh }: Parsed,
+        Parsed { policies, providers, engines, mesh }: Parsed,
         workload: &policy::Workload,
         other_providers: &[String],
     ) -> Result<Self, InvalidResources> {
-        let references = References::of(&providers);
+        let references = References::of(&providers, &engines);
         let (files, referenced) = references.read()?;
         let compiled = Providers::new(&providers, &files)?;
+        let engines = EngineSet::compile(&engines, &files)?;
         let mesh = Arc::new(mesh.map_or_else(MeshPolicySpec::absent, |policy| policy.spec));
         let names = [&compiled.names(), other_providers].concat();
-        let around = Surroundings { workload, mesh: &mesh, providers: &names, engines: &[] };
+        let engine_names = engines.names();
+        let around =
+            Surroundings { workload, mesh: &mesh, providers: &names, engines: &engine_names };
         let set = PolicySet::compile(&policies, &around).map_err(InvalidResources::Rules)?;
         refuse_shared_header(&set, &compiled)?;
         let counts = Counts {
             policies: policies.len(),
             rules: set.rule_count(),
             providers: providers.len(),
+            engines: engines.count(),
         };
         let basis = Basis { texts: texts.digest.clone(), references, referenced };
         Ok(Self {
             digest: basis.digest(),
             policies: Arc::new(set),
             providers: compiled,
+            engines,
             mesh,
             descriptors: None,
             counts,
@@ -260,6 +271,7 @@ impl Resources {
         Snapshot::new(self.revision(), policies, self.providers.clone())
             .in_mesh(mesh)
             .with_descriptors(self.descriptors.clone())
+            .with_engines(self.engines.clone())
     }
 
     /// Whose tokens count.
@@ -299,7 +311,8 @@ pub fn identity_providers(paths: &[PathBuf]) -> Result<Vec<IdentityProvider>, In
         for resource in policy::parse(source, text)? {
             match resource {
                 Resource::IdentityProvider(provider) => providers.push(provider),
-                Resource::AccessPolicy(_) | Resource::MeshPolicy(_) => {}
+                Resource::AccessPolicy(_) | Resource::MeshPolicy(_) | Resource::PolicyEngine(_) => {
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::resources::InvalidResources;
-use crate::policy::{self, AccessPolicy, IdentityProvider, MeshPolicy, Resource};
+use crate::policy::{self, AccessPolicy, IdentityProvider, MeshPolicy, PolicyEngine, Resource};
 use crate::runtime::read_limited;
 
 /// No resource file is larger.
@@ -21,6 +21,7 @@ pub(super) struct Texts {
 pub(super) struct Parsed {
     pub(super) policies: Vec<AccessPolicy>,
     pub(super) providers: Vec<IdentityProvider>,
+    pub(super) engines: Vec<PolicyEngine>,
     /// At most one: two would have to be weighed against each other.
     pub(super) mesh: Option<MeshPolicy>,
 }
@@ -29,6 +30,7 @@ impl Texts {
     pub(super) fn parse(&self, workload: &policy::Workload) -> Result<Parsed, InvalidResources> {
         let mut policies: Vec<AccessPolicy> = Vec::new();
         let mut providers: Vec<IdentityProvider> = Vec::new();
+        let mut engines: Vec<PolicyEngine> = Vec::new();
         let mut mesh: Option<MeshPolicy> = None;
         let mut seen = Seen::default();
         for (source, text) in &self.files {
@@ -48,6 +50,12 @@ impl Texts {
                             providers.push(provider);
                         }
                     }
+                    Resource::PolicyEngine(engine) => {
+                        seen.once("PolicyEngine", &engine.metadata, source)?;
+                        if engine.metadata.namespace == workload.namespace {
+                            engines.push(engine);
+                        }
+                    }
                     Resource::MeshPolicy(policy) => {
                         if let Some(first) = &mesh {
                             let (first, second) = (first.origin(), policy.origin());
@@ -59,7 +67,7 @@ impl Texts {
                 }
             }
         }
-        Ok(Parsed { policies, providers, mesh })
+        Ok(Parsed { policies, providers, engines, mesh })
     }
 
     /// Reads until two readings in a row are the same: what is written or swapped meanwhile would be applied by halves.

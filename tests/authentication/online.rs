@@ -6,4 +6,4 @@ mod bounds;
 mod clients;
 mod introspection;
 mod others;
-pub(super) mod parts;
+pub(crate) mod parts;

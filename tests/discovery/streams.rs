@@ -93,7 +93,9 @@ fn content(any: &Any) -> (String, String) {
         String::from_utf8(bytes).unwrap()
     };
     let pem = match secret.r#type.unwrap() {
-        Type::TlsCertificate(pair) => text(pair.certificate_chain) + &text(pair.private_key),
+        Type::TlsCertificate(pair) => {
+            text(pair.certificate_chain) + text(pair.private_key).as_str()
+        }
         Type::ValidationContext(context) => text(context.trusted_ca),
         other => panic!("{other:?}"),
     };
@@ -101,7 +103,7 @@ fn content(any: &Any) -> (String, String) {
 }
 
 fn pair(identity: &WorkloadIdentity) -> String {
-    identity.svid.chain_pem() + &identity.svid.key().to_pem()
+    identity.svid.chain_pem() + identity.svid.key().to_pem().as_str()
 }
 
 #[tokio::test]

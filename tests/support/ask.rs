@@ -21,6 +21,8 @@ pub struct Sidecar {
     pub client: AuthorizationClient<Channel>,
     pub admin: Address,
     pub authz: Address,
+    /// The same over TCP.
+    tcp: Address,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<(), hopgate::runtime::TaskEnded>>,
 }
@@ -49,16 +51,22 @@ impl Sidecar {
         let config = scratch.write("sidecar.yaml", &config);
         let config: Config = hopgate::config::sidecar(&config, Default::default()).unwrap();
         let bound = Bound::build(config, Clock::system()).await.unwrap();
-        let (admin, authz) =
-            (bound.addresses().admin.clone(), bound.addresses().ext_authz[0].clone());
+        let addresses = bound.addresses().clone();
+        let (admin, authz) = (addresses.admin, addresses.ext_authz[0].clone());
+        let tcp = addresses.ext_authz[1].clone();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(bound.run(async { drop(stopped.await) }));
         let client = AuthorizationClient::new(channel(&authz));
-        Self { scratch, client, admin, authz, stop, ended }
+        Self { scratch, client, admin, authz, tcp, stop, ended }
     }
 
     pub async fn ask(&mut self, request: CheckRequest) -> CheckResponse {
         self.client.check(request).await.expect("never a gRPC error").into_inner()
+    }
+
+    /// Where it answers over TCP.
+    pub fn tcp(&self) -> &Address {
+        &self.tcp
     }
 
     /// Stops it and returns the decision log.

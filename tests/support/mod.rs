@@ -9,6 +9,7 @@ pub mod keycloak;
 pub mod mirror;
 pub mod nginx;
 pub mod node;
+pub mod opa;
 pub mod pki;
 pub mod raw;
 pub mod served;

@@ -23,6 +23,11 @@ if HOPGATE_NGINX=$("$root/tests/tools/nginx.sh"); then
 else
   say "there is no nginx: the tests that need it will fail"
 fi
+if HOPGATE_OPA=$("$root/tests/tools/opa.sh"); then
+  export HOPGATE_OPA
+else
+  say "there is no OPA: the tests that need it will fail"
+fi
 if [ -n "${HOPGATE_LONG:-}" ]; then
   if HOPGATE_DIRECTUS=$("$root/tests/tools/directus.sh"); then
     export HOPGATE_DIRECTUS

@@ -37,8 +37,10 @@ fn a_key_is_found_by_its_hash() {
     expires: 2027-01-01T01:00:00+01:00
     claims: { plan: gold, seats: 3, nested: { a: [true, null] } }
 ";
-    let keys =
-        parse(&(entry("billing-export", KEY, more) + &entry("plain", "p".repeat(16).as_str(), "")));
+    let keys = parse(
+        &(entry("billing-export", KEY, more)
+            + entry("plain", "p".repeat(16).as_str(), "").as_str()),
+    );
     let keys = keys.unwrap();
     let key = keys.find(KEY, at(0)).unwrap();
     assert_eq!((key.id(), key.subject()), ("billing-export", "svc-billing"));

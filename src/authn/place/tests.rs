@@ -16,7 +16,9 @@ fn providers(specs: &[&str]) -> Vec<IdentityProvider> {
     let resources = parse("p.yaml", &text.join("---\n")).unwrap();
     let provider = |resource| match resource {
         Resource::IdentityProvider(provider) => provider,
-        Resource::AccessPolicy(_) | Resource::MeshPolicy(_) => panic!("another kind"),
+        Resource::AccessPolicy(_) | Resource::MeshPolicy(_) | Resource::PolicyEngine(_) => {
+            panic!("another kind")
+        }
     };
     resources.into_iter().map(provider).collect()
 }

@@ -28,7 +28,7 @@ fn gate(providers: &str) -> Gate {
         .into_iter()
         .filter_map(|resource| match resource {
             Resource::IdentityProvider(provider) => Some(provider),
-            Resource::AccessPolicy(_) | Resource::MeshPolicy(_) => None,
+            Resource::AccessPolicy(_) | Resource::MeshPolicy(_) | Resource::PolicyEngine(_) => None,
         })
         .collect();
     let policies = Arc::new(

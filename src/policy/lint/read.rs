@@ -90,6 +90,7 @@ impl Documents {
                 let place = places.find(&FieldPath::root().field("metadata").field("name"));
                 self.meshes.push((policy, place));
             }
+            Resource::PolicyEngine(_) => {}
         }
         Ok(())
     }

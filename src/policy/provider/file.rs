@@ -13,7 +13,7 @@ pub struct FileRef(PathBuf);
 
 impl FileRef {
     /// `source` is the name of the file that the resource was read from.
-    pub(super) fn check(text: String, at: FieldPath, source: &str) -> Checked<Self> {
+    pub(in crate::policy) fn check(text: String, at: FieldPath, source: &str) -> Checked<Self> {
         let text = check_text(text, at.clone())?;
         if text.ends_with('/') {
             return Err(Problem::new(at, format!("`{text}` is a directory, expected a file")));

@@ -25,7 +25,11 @@ pub struct Http {
 }
 
 impl Http {
-    pub(super) fn check(raw: Option<RawHttp>, at: &FieldPath, source: &str) -> Checked<Self> {
+    pub(in crate::policy) fn check(
+        raw: Option<RawHttp>,
+        at: &FieldPath,
+        source: &str,
+    ) -> Checked<Self> {
         let Some(RawHttp { ca_file, proxy, allow_addresses, plaintext_hosts }) = raw else {
             return Ok(Self::default());
         };

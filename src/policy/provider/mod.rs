@@ -23,9 +23,9 @@ pub use online::{ClientAuth, Online, Question, When};
 pub use place::{Choose, Csrf, Place, Places};
 pub use preset::Preset;
 pub use proof::{ApiKeyFile, CertificateSubject, Certificates, ConfirmationRules, Demand, Nonce};
-pub(super) use raw::RawIdentityProvider;
+pub(super) use raw::{RawHttp, RawIdentityProvider};
 pub use tokens::{AbsentType, HeaderTypes, Quirk, TokenRules};
-pub(super) use value::duration;
+pub(super) use value::{check_uri, duration, duration_or};
 
 use demand::Vouched;
 use raw::RawPrincipal;

@@ -325,7 +325,7 @@ pub(super) struct RawClaimMapping {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawHttp {
+pub(in crate::policy) struct RawHttp {
     #[serde(deserialize_with = "present")]
     pub(super) ca_file: Option<String>,
     #[serde(deserialize_with = "present")]

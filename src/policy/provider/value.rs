@@ -7,7 +7,7 @@ use crate::policy::problem::Problem;
 use crate::policy::resource::Checked;
 
 /// An absolute http or https URL without user information and fragment.
-pub(super) fn check_uri(text: &str, at: &FieldPath) -> Checked<()> {
+pub(in crate::policy) fn check_uri(text: &str, at: &FieldPath) -> Checked<()> {
     let problem = |message: &str| {
         Problem::new(at.clone(), format!("{message}: `{text}`"))
             .hint("for example https://idp.example/keys")
@@ -72,7 +72,7 @@ pub(in crate::policy) fn duration(
 }
 
 /// A duration that may be left out.
-pub(super) fn duration_or(
+pub(in crate::policy) fn duration_or(
     text: Option<String>,
     at: &FieldPath,
     bounds: (Duration, Duration),

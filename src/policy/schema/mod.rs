@@ -12,10 +12,11 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 const DEFINITIONS: &str = "$defs";
 const COMMON: &str = include_str!("common.yaml");
 /// The spec of each kind.
-const SPECS: [(&str, &str); 3] = [
+const SPECS: [(&str, &str); 4] = [
     ("AccessPolicy", include_str!("access-policy.yaml")),
     ("IdentityProvider", include_str!("identity-provider.yaml")),
     ("MeshPolicy", include_str!("mesh-policy.yaml")),
+    ("PolicyEngine", include_str!("policy-engine.yaml")),
 ];
 /// What is no resource.
 const SUITE: (&str, &str) = ("Suite", include_str!("suite.yaml"));

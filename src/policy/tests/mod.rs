@@ -54,7 +54,9 @@ pub(super) fn policies(text: &str) -> Vec<AccessPolicy> {
         .into_iter()
         .filter_map(|resource| match resource {
             Resource::AccessPolicy(policy) => Some(policy),
-            Resource::IdentityProvider(_) | Resource::MeshPolicy(_) => None,
+            Resource::IdentityProvider(_) | Resource::MeshPolicy(_) | Resource::PolicyEngine(_) => {
+                None
+            }
         })
         .collect()
 }

@@ -105,8 +105,8 @@ async fn a_slow_endpoint_takes_no_places_from_the_others() {
     let (slow_base, quick_base) = (slow.plain().await, quick.plain().await);
     let from = |header: &str| format!("\nfrom: [{{ header: {header} }}]");
     let specs = [
-        ("slow", introspection(&slow_base, ", timeout: 20s") + &from("x-slow")),
-        ("quick", introspection(&quick_base, ", timeout: 20s") + &from("x-quick")),
+        ("slow", introspection(&slow_base, ", timeout: 20s") + from("x-slow").as_str()),
+        ("quick", introspection(&quick_base, ", timeout: 20s") + from("x-quick").as_str()),
     ];
     let specs: Vec<(&str, &str)> = specs.iter().map(|(name, spec)| (*name, &**spec)).collect();
     let process = Arc::new(Process::of(providers(&specs, &[])));

@@ -110,7 +110,7 @@ impl Bench {
                         Caller::Client(proven) => proven.client.subject().to_owned(),
                     };
                     let via = wire.via.as_ref().map(|proxy| format!(" via {}", proxy.id()));
-                    caller + &via.unwrap_or_default()
+                    caller + via.unwrap_or_default().as_str()
                 }
                 Ok(None) => "nobody".to_owned(),
                 Err(refused) => refused.code().to_owned(),

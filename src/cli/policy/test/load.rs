@@ -77,7 +77,7 @@ fn parse(texts: &[(String, String)]) -> anyhow::Result<(Vec<AccessPolicy>, Vec<I
             match resource {
                 Resource::AccessPolicy(policy) => policies.push(policy),
                 Resource::IdentityProvider(provider) => providers.push(provider),
-                Resource::MeshPolicy(_) => {}
+                Resource::MeshPolicy(_) | Resource::PolicyEngine(_) => {}
             }
         }
     }

@@ -1,0 +1,5 @@
+package agree.defaults
+
+default allow := false
+
+allow if input.hopgate.user.sub == "alice"
