@@ -23,6 +23,8 @@ impl Opa {
             PathBuf::from,
         );
         assert!(binary.exists(), "no OPA at {}: run tests/tools/opa.sh", binary.display());
+        // A second test finds it installed.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let port = port.unwrap_or_else(free_port);
         let base = format!("http://127.0.0.1:{port}");
         let process = Command::new(&binary)
