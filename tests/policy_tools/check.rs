@@ -121,7 +121,7 @@ fn exit_codes_tell_clean_found_and_could_not_tell() {
     let scratch = site("check-codes");
     let code = |arguments: &[&str]| {
         let output = policy(scratch.path(), &[&["check"], arguments].concat());
-        (output.status.code(), stdout(&output) + &stderr(&output))
+        (output.status.code(), stdout(&output) + stderr(&output).as_str())
     };
     let orders = "policies/orders.yaml";
     assert_eq!(code(&[orders]).0, Some(0), "warnings alone do not fail");
