@@ -133,3 +133,20 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     }
     files
 }
+
+const BEGIN: &str = "<!-- The names, from the table in the source -->\n";
+const END: &str = "<!-- The end of the names -->\n";
+
+#[test]
+fn the_page_of_conditions_shows_the_names_as_they_are() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/conditions.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).expect(BEGIN);
+    let (shown, after) = rest.split_once(END).expect(END);
+    let expected = format!("\n{}", hopgate::policy::ConditionNames);
+    if std::env::var_os("HOPGATE_BLESS").is_some() {
+        std::fs::write(path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(shown, expected, "docs/conditions.md differs; HOPGATE_BLESS=1 writes it anew");
+}
