@@ -389,3 +389,44 @@ async fn raw_check(
     assert_eq!(trailers["grpc-status"], "0");
     envoy_types::pb::envoy::service::auth::v3::CheckResponse::decode(&bytes[5..]).unwrap()
 }
+
+/// Denies what `POLICY` admits, but is in audit.
+const AUDITED: &str = r#"
+apiVersion: hopgate.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: stricter, namespace: shop }
+spec:
+  mode: Audit
+  rules:
+    - { name: nothing-is-public, deny: { requests: [{ paths: ["/public"] }] } }
+    - { name: one-more-is, allow: { requests: [{ paths: ["/more"] }] } }
+"#;
+
+#[tokio::test]
+async fn a_policy_in_audit_decides_nothing_and_is_recorded() {
+    let issuer = Issuer::new();
+    let files =
+        [("sso.yaml", issuer.provider()), ("orders.yaml", POLICY.to_owned() + "---" + AUDITED)];
+    let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (*n, t.as_str())).collect();
+    let mut sidecar = Sidecar::start("audit", &files).await;
+    assert!(meaning(sidecar.ask(get("/public", &[])).await).allowed);
+    assert_refused(&meaning(sidecar.ask(get("/more", &[])).await), 403, "no_rule_allows");
+    let (_, metrics) = sidecar.page("/metrics").await;
+    for line in [
+        "hopgate_authz_audited_checks_total{decision=\"deny\",code=\"denied_by_rule\"} 1",
+        "hopgate_authz_audited_checks_total{decision=\"allow\",code=\"allow\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    let log = sidecar.stop().await;
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["decision"], "allow");
+    assert_eq!(lines[0]["audit.decision"], "deny");
+    assert_eq!(lines[0]["audit.code"], "denied_by_rule");
+    assert_eq!(lines[0]["audit.rule"], "shop/stricter#nothing-is-public");
+    assert_eq!(lines[1]["decision"], "deny");
+    assert_eq!(lines[1]["audit.decision"], "allow");
+    assert_eq!(lines[1]["audit.rule"], "shop/stricter#one-more-is");
+}

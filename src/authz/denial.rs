@@ -4,7 +4,23 @@ use super::challenge::Challenge;
 use super::request::Malformed;
 use super::verdict::{Denial, Permit, Verdict};
 use crate::authn::{Blame, ConfirmationFault, Unauthenticated};
-use crate::policy::{Decision, UndecidableReason, UserFacts};
+use crate::policy::{Decision, RuleName, UndecidableReason, UserFacts};
+
+/// What would have come of a request if the policies in audit were enforced.
+#[derive(Debug)]
+pub(super) struct Audited<'s> {
+    /// `allow`, or the code of the denial.
+    pub(super) code: &'static str,
+    /// The rule that would have decided, where it is one.
+    pub(super) rule: Option<&'s RuleName>,
+}
+
+impl<'s> Audited<'s> {
+    pub(super) fn of(decision: Decision<'s>, user: Option<&UserFacts>) -> Self {
+        let verdict = verdict(decision, user);
+        Self { code: verdict.code(), rule: verdict.rule() }
+    }
+}
 
 /// What a decision of the rules means for the request.
 pub(super) fn verdict<'s>(decision: Decision<'s>, user: Option<&UserFacts>) -> Verdict<'s> {

@@ -9,10 +9,10 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use super::ambiguity::Ambiguity;
 use super::callers::Callers;
 use super::carry::carried;
-use super::denial;
+use super::denial::{self, Audited};
 use super::door::Question;
 use super::engine::{RequestEngines, Said, Told};
-use super::judge::judge;
+use super::judge::{Judgement, judge};
 use super::need::{Learned, Need};
 use super::record::{CallerAttributes, Record};
 use super::request::{Envelope, Request};
@@ -47,6 +47,8 @@ pub struct Judged<'s, 'a> {
     pub(super) request: Option<Request<'a>>,
     pub(super) callers: Callers,
     pub(super) verdict: Verdict<'s>,
+    /// What would have come of it if the policies in audit were enforced.
+    pub(super) audited: Option<Audited<'s>>,
     pub(super) request_id: RequestId<'a>,
     pub(super) received: SystemTime,
     pub(super) began: Instant,
@@ -72,6 +74,8 @@ pub struct Checked {
     pub answer: Answer,
     /// `allow`, or the code of the denial.
     pub code: &'static str,
+    /// What `code` would be if the policies in audit were enforced; nothing where there are none.
+    pub audited: Option<&'static str>,
     /// The class of ambiguous requests for which it was refused.
     pub ambiguity: Option<Ambiguity>,
     /// The time it took, what was waited for included.
@@ -214,7 +218,7 @@ impl Gate {
     fn fault(line: &[u8], record: &mut Vec<u8>) -> Checked {
         record.extend_from_slice(line);
         let (answer, elapsed) = (Answer::fault(), Duration::ZERO);
-        Checked { answer, code: "internal_error", ambiguity: None, elapsed }
+        Checked { answer, code: "internal_error", audited: None, ambiguity: None, elapsed }
     }
 
     fn check_once(
@@ -265,22 +269,24 @@ impl Gate {
             learned.callers(),
             now,
         );
-        let (callers, verdict) = match authenticated {
+        let (callers, verdict, audited) = match authenticated {
             Ok(principals) => {
                 let callers = Callers::Proven(principals);
                 let memory = Some((&*self.engines, learned));
                 let engines = RequestEngines::new(snapshot.engines(), told, memory, now);
-                let decision =
+                let judgement =
                     judge(snapshot, &request, &callers, (&engines, now), &mut NoRecorder);
+                let Judgement { decision, audited } = judgement;
                 let questions = engines.questions(&decision);
                 if !questions.is_empty() {
                     return Err(questions.into_iter().map(Need::Engine).collect());
                 }
+                let audited = audited.map(|decision| Audited::of(decision, callers.user()));
                 let verdict = denial::verdict(decision, callers.user());
-                (callers, verdict)
+                (callers, verdict, audited)
             }
             Err(Unproven::Refused(refused)) => {
-                (Callers::Unproven, Verdict::Denial(denial::unauthenticated(&refused)))
+                (Callers::Unproven, Verdict::Denial(denial::unauthenticated(&refused)), None)
             }
             Err(Unproven::Unknown(needs)) => {
                 return Err(needs.into_iter().map(Need::Caller).collect());
@@ -293,6 +299,7 @@ impl Gate {
             request: Some(request),
             callers,
             verdict,
+            audited,
             received: now,
             began,
         })
@@ -307,7 +314,8 @@ impl Gate {
         let elapsed = judged.began.elapsed();
         Record::of(&judged, elapsed, self.attributes).write(record);
         let code = judged.verdict.code();
-        (judged, Checked { answer, code, ambiguity: None, elapsed })
+        let audited = judged.audited.as_ref().map(|audited| audited.code);
+        (judged, Checked { answer, code, audited, ambiguity: None, elapsed })
     }
 }
 
@@ -342,6 +350,7 @@ impl<'s, 'a> Judged<'s, 'a> {
             request: None,
             callers: Callers::Unproven,
             verdict: Verdict::Denial(denial),
+            audited: None,
             received,
             began,
         }

@@ -8,6 +8,15 @@ use super::request::Request;
 use super::snapshot::Snapshot;
 use crate::policy::{Body, Decision, Engines, Facts, NoBody, Recorder, RequestFacts};
 
+/// What the rules say of a request.
+pub(super) struct Judgement<'s> {
+    /// What decides.
+    pub(super) decision: Decision<'s>,
+    /// What would decide if the policies in audit were enforced too; nothing where there are none. Engines are not
+    /// asked for its sake.
+    pub(super) audited: Option<Decision<'s>>,
+}
+
 /// Decides by the rules of the snapshot. The recorder is told of every rule that was looked at and changes nothing.
 pub(super) fn judge<'s>(
     snapshot: &'s Snapshot,
@@ -15,7 +24,7 @@ pub(super) fn judge<'s>(
     callers: &Callers,
     (engines, now): (&dyn Engines, SystemTime),
     recorder: &mut impl Recorder,
-) -> Decision<'s> {
+) -> Judgement<'s> {
     let body = request
         .http
         .as_ref()
@@ -41,5 +50,12 @@ pub(super) fn judge<'s>(
         engines,
         now,
     };
-    snapshot.policies().decide_recorded(&facts, recorder)
+    let policies = snapshot.policies();
+    let decision = policies.decide_recorded(&facts, recorder);
+    let audited = match decision {
+        // It is judged again once they were asked.
+        Decision::AskFirst(_) => None,
+        _ => policies.audit(&facts),
+    };
+    Judgement { decision, audited }
 }

@@ -20,6 +20,9 @@ pub const RECORD_FIELDS: &[&str] = &[
     "hint",
     "credential.provider",
     "rule.name",
+    "audit.decision",
+    "audit.code",
+    "audit.rule",
     "peer.id",
     "peer.via",
     "user.provider",
@@ -101,6 +104,16 @@ impl<'j> Record<'j> {
         }
         if let Some(rule) = judged.verdict.rule() {
             text(out, "rule.name", rule.as_str());
+        }
+        if let Some(audited) = &judged.audited {
+            let is_allowed = audited.code == "allow";
+            text(out, "audit.decision", if is_allowed { "allow" } else { "deny" });
+            if !is_allowed {
+                text(out, "audit.code", audited.code);
+            }
+            if let Some(rule) = audited.rule {
+                text(out, "audit.rule", rule.as_str());
+            }
         }
         self.write_principals(out);
         text(out, "request.id", judged.request_id.as_str());

@@ -97,7 +97,7 @@ pub fn rehearse<'s>(
     let (envelope, request) = Request::read(check, snapshot.mesh());
     let (request, verdict) = match request {
         Ok(request) => {
-            let decision = judge(snapshot, &request, &callers, (&engines, now), recorder);
+            let decision = judge(snapshot, &request, &callers, (&engines, now), recorder).decision;
             (Some(request), denial::verdict(decision, callers.user()))
         }
         Err(malformed) => (None, Verdict::Denial(denial::unreadable(malformed))),
@@ -110,6 +110,7 @@ pub fn rehearse<'s>(
         request,
         callers,
         verdict,
+        audited: None,
         received: now,
         began: Instant::now(),
     };

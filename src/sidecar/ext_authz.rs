@@ -52,6 +52,7 @@ pub struct CheckLimits {
 /// What is counted.
 struct Counts {
     checks: Family<Outcomes, Counter>,
+    audited: Family<Outcomes, Counter>,
     ambiguous: Family<Class, Counter>,
     duration: Histogram,
 }
@@ -85,6 +86,7 @@ impl ExtAuthz {
     ) -> Self {
         let counts = Counts {
             checks: Family::default(),
+            audited: Family::default(),
             ambiguous: Family::default(),
             duration: Histogram::new([
                 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 2.5e-2,
@@ -96,6 +98,11 @@ impl ExtAuthz {
         }
         metrics.register(|registry| {
             registry.register("authz_checks", "Checks answered, by outcome", counts.checks.clone());
+            registry.register(
+                "authz_audited_checks",
+                "What would have come of checks if the policies in audit were enforced, by outcome",
+                counts.audited.clone(),
+            );
             registry.register(
                 "authz_ambiguous_requests",
                 "Requests refused because two programs could read them differently, by class",
@@ -151,6 +158,10 @@ impl ExtAuthz {
         inner.log.append(record);
         let decision = if checked.code == "allow" { "allow" } else { "deny" };
         inner.counts.checks.get_or_create(&Outcomes { decision, code: checked.code }).inc();
+        if let Some(code) = checked.audited {
+            let decision = if code == "allow" { "allow" } else { "deny" };
+            inner.counts.audited.get_or_create(&Outcomes { decision, code }).inc();
+        }
         if let Some(ambiguity) = checked.ambiguity {
             inner.counts.ambiguous.get_or_create(&Class::of(ambiguity)).inc();
         }

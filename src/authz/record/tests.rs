@@ -44,6 +44,7 @@ fn line(roles: Vec<String>, attributes: CallerAttributes) -> serde_json::Value {
         request: None,
         callers: Callers::Supposed(Box::new(Supposed { user: Some(user), ..Supposed::default() })),
         verdict: denial::verdict(Decision::NothingAllows, None),
+        audited: None,
         request_id: RequestId::Given("r"),
         received: std::time::UNIX_EPOCH,
         began: Instant::now(),
