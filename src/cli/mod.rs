@@ -8,6 +8,7 @@ mod control;
 mod demo;
 mod environment;
 mod envoy;
+mod explain;
 mod policy;
 mod sidecar;
 mod token;
@@ -56,6 +57,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Look at policies before they decide anything
     Policy(policy::PolicyArgs),
+    /// Say why a request is admitted or refused, and what would have to change
+    Explain(Box<explain::ExplainArgs>),
     /// Look at a token, make one for tests, make an API key
     Token(token::TokenArgs),
     /// Print a completion script for a shell
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(args, &cli.log),
         Command::Policy(args) => policy::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

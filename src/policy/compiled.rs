@@ -36,7 +36,7 @@ pub(super) struct Compiled {
     pub(super) name: RuleName,
     pub(super) rule: Rule,
     pub(super) peers: Peers,
-    not_peers: Option<Peers>,
+    pub(super) not_peers: Option<Peers>,
     pub(super) certainty: Certainty,
 }
 

@@ -6,6 +6,7 @@ use super::compiled::{Certainty, Compiled, RuleName, Rules};
 use super::facts::Facts;
 use super::index::{EntryId, Visitor};
 use super::rule::{Effect, StepUp};
+use super::set::PolicySet;
 
 /// The outcome for one request or connection. Only [`Decision::Allow`] admits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,6 +215,9 @@ pub trait Recorder {
 
     /// A rule was looked at. It is told once for each way the request reaches it.
     fn candidate(&mut self, rule: &RuleName, effect: Effect, fate: &Fate);
+
+    /// The rules were asked, with these facts. Told once, after every candidate.
+    fn judged(&mut self, _set: &PolicySet, _facts: &Facts<'_>) {}
 }
 
 /// The recorder of the hot path: does nothing.

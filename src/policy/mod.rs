@@ -14,6 +14,9 @@
 
 #![warn(clippy::as_conversions)]
 
+pub mod explain;
+pub mod graph;
+pub mod import;
 pub mod lint;
 pub mod presentation;
 pub mod schema;

@@ -14,7 +14,7 @@ use super::mesh::{MeshPolicySpec, WithoutPolicy};
 use super::presentation::Presentation;
 use super::problem::{InvalidRule, Origin, Problem, did_you_mean, quoted};
 use super::resource::Metadata;
-use super::rule::{Effect, Except, Rule};
+use super::rule::{Effect, Except, Peers, Rule};
 use crate::identity::TrustDomain;
 
 /// The workload that is guarded.
@@ -114,10 +114,12 @@ impl PolicySet {
         facts: &Facts<'_>,
         recorder: &mut impl Recorder,
     ) -> Decision<'s> {
-        match self.without {
+        let decision = match self.without {
             WithoutPolicy::Deny => judge(&self.enforced, facts, recorder),
             WithoutPolicy::AllowUnguarded => Decision::Unguarded,
-        }
+        };
+        recorder.judged(self, facts);
+        decision
     }
 
     /// What the decision would be if the policies in audit were enforced too; nothing where there are none.
@@ -131,10 +133,18 @@ impl PolicySet {
     #[must_use]
     pub fn examine<'s>(&'s self, facts: &Facts<'_>) -> Vec<Examined<'s>> {
         let rules = self.audited.as_ref().unwrap_or(&self.enforced);
+        let enforced = |name: &RuleName| self.enforced.rules.iter().any(|rule| rule.name == *name);
         let examined = rules.rules.iter().map(|rule| Examined {
             name: &rule.name,
             rule: &rule.rule,
+            mode: match self.audited {
+                Some(_) if !enforced(&rule.name) => Mode::Audit,
+                Some(_) | None => Mode::Enforce,
+            },
             fate: rule.fate_alone(facts, &rules.environment),
+            peers: &rule.peers,
+            not_peers: rule.not_peers.as_ref(),
+            environment: &rules.environment,
         });
         examined.collect()
     }
@@ -153,14 +163,19 @@ impl PolicySet {
 }
 
 /// A rule and what became of it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Examined<'s> {
     /// Its name.
     pub name: &'s RuleName,
     /// What it says, with the roles that imply those it asks for beside them.
     pub rule: &'s Rule,
+    /// Whether it decides.
+    pub mode: Mode,
     /// What became of it.
     pub fate: Fate,
+    pub(super) peers: &'s Peers,
+    pub(super) not_peers: Option<&'s Peers>,
+    pub(super) environment: &'s Arc<cel::Env>,
 }
 
 impl Surroundings<'_> {

@@ -12,6 +12,7 @@ pub mod node;
 pub mod opa;
 pub mod pki;
 pub mod raw;
+pub mod policies;
 pub mod served;
 
 use std::path::PathBuf;

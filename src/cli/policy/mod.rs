@@ -1,8 +1,11 @@
 //! `hopgate policy`: look at policies before they decide anything.
 
 mod check;
+mod graph;
+mod import;
+mod replay;
 mod schema;
-mod test;
+pub(super) mod test;
 
 use std::process::ExitCode;
 
@@ -18,6 +21,9 @@ enum Verb {
     Check(check::CheckArgs),
     Test(test::TestArgs),
     Schema(schema::SchemaArgs),
+    Replay(replay::ReplayArgs),
+    Graph(graph::GraphArgs),
+    Import(import::ImportArgs),
 }
 
 /// The form of what stands on stdout.
@@ -38,5 +44,8 @@ pub(crate) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
         Verb::Check(args) => check::run(args),
         Verb::Test(args) => test::run(args),
         Verb::Schema(args) => schema::run(args),
+        Verb::Replay(args) => replay::run(args),
+        Verb::Graph(args) => graph::run(args),
+        Verb::Import(args) => import::run(args),
     }
 }

@@ -106,7 +106,8 @@ impl RequestPattern {
         Ok(pattern)
     }
 
-    fn anything() -> Self {
+    /// Asks for nothing.
+    pub(in crate::policy) fn anything() -> Self {
         Self {
             hosts: None,
             ports: None,

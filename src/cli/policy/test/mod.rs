@@ -12,6 +12,8 @@ mod report;
 mod survivors;
 mod watch;
 
+pub(in crate::cli) use self::rehearse::envoy_check;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -35,20 +35,26 @@ pub(super) fn run<'s>(snapshot: &'s Snapshot, case: &Case) -> Got<'s> {
     let user = |parts: &Option<_>| parts.clone().map(UserFacts::new);
     let callers =
         Supposed { peer: case.peer.clone(), user: user(&case.user), client: user(&case.client) };
-    let connection = match &case.target {
-        Target::Request(request) => &request.connection,
-        Target::Connection(connection) => connection,
-    };
-    let source = connection.source.map(|address| address.to_string());
-    let check = check(&case.target, connection, source.as_deref());
     let mut candidates = Candidates::default();
-    let rehearsal = Rehearsal { check, callers, now: case.now };
-    let Rehearsed { ending, code, rule, reason } = rehearse(snapshot, rehearsal, &mut candidates);
+    let rehearsed = envoy_check(&case.target, |check| {
+        rehearse(snapshot, Rehearsal { check, callers, now: case.now }, &mut candidates)
+    });
+    let Rehearsed { ending, code, rule, reason } = rehearsed;
     let (outcome, received, refusal) = match ending {
         Ending::Passes(changes) => (Outcome::Allow, received(&case.target, changes), None),
         Ending::Refused(refusal) => (Outcome::Deny, BTreeMap::new(), Some(refusal)),
     };
     Got { outcome, code, rule, reason, received, refusal, candidates }
+}
+
+/// Makes the Check that Envoy would send of it.
+pub(in crate::cli) fn envoy_check<T>(target: &Target, with: impl FnOnce(Check<'_>) -> T) -> T {
+    let connection = match target {
+        Target::Request(request) => &request.connection,
+        Target::Connection(connection) => connection,
+    };
+    let source = connection.source.map(|address| address.to_string());
+    with(check(target, connection, source.as_deref()))
 }
 
 fn check<'c>(
