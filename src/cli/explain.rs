@@ -129,7 +129,9 @@ impl Guarded {
     fn site(&self) -> anyhow::Result<Option<Site>> {
         let Self { config, resources, namespace, labels, trust_domain } = self;
         if let Some(file) = config {
-            let config = crate::config::sidecar(file, crate::config::SidecarOverrides::default())?;
+            // Revisions name files as the sidecar does, which is most often started with a whole path.
+            let file = std::path::absolute(file)?;
+            let config = crate::config::sidecar(&file, crate::config::SidecarOverrides::default())?;
             let workload = config.validate()?.workload;
             return Site::load(&config.resources, workload).map(Some);
         }

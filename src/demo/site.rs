@@ -182,7 +182,8 @@ impl Site {
              \x20 stateDirectory: state\n\
              \n\
              # One line of JSON for each decision: who, what, which rule, why.\n\
-             decisionLog: {{ path: decisions.log }}\n\
+             # With roles and scopes, so that `hopgate explain` and `hopgate policy replay` can tell all.\n\
+             decisionLog: {{ path: decisions.log, callerAttributes: Record }}\n\
              \n\
              # What `hopgate envoy bootstrap --config {name}/sidecar.yaml` makes Envoy's configuration from.\n\
              envoy:\n\

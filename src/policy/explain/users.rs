@@ -43,7 +43,7 @@ pub(super) fn parts(
         .map(|(users, fact)| {
             let wanted = wording::users(&users);
             let shown = held.map(|held| held::attribute(&users, held)).unwrap_or_default();
-            let part = part(&UserPattern::Verified(users), wanted, shown);
+            let part = part(&UserPattern::Verified(Box::new(users)), wanted, shown);
             match fact {
                 Some(fact) => part.unless_missing(known, fact),
                 None => part,
