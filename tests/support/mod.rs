@@ -11,8 +11,8 @@ pub mod nginx;
 pub mod node;
 pub mod opa;
 pub mod pki;
-pub mod raw;
 pub mod policies;
+pub mod raw;
 pub mod served;
 
 use std::path::PathBuf;

@@ -241,6 +241,20 @@ impl Matcher {
         self
     }
 
+    /// The same, of every peer and none where it only says of whom it is not.
+    pub(super) fn of_somebody(mut self) -> Self {
+        let says = self.peers.is_some()
+            || self.users.is_some()
+            || self.clients.is_some()
+            || self.requests.is_some()
+            || self.sources.is_some()
+            || self.forwarded_for.is_some();
+        if !says {
+            self.peers = Self::everything().peers;
+        }
+        self
+    }
+
     /// May match a TCP connection.
     pub(super) fn fits_connections(&self) -> bool {
         self.users.is_none()

@@ -126,7 +126,7 @@ impl Target<'_> {
         match self.bound {
             Bound::Around => Effect::Deny(matcher),
             Bound::Inside if matcher.is_empty() => Effect::Allow(Matcher::everything()),
-            Bound::Inside => Effect::Allow(matcher.without_connections()),
+            Bound::Inside => Effect::Allow(matcher.without_connections().of_somebody()),
         }
     }
 
