@@ -22,6 +22,9 @@ use super::facts::Facts;
 use super::rule::Effect;
 use super::{PolicySet, RuleName};
 
+/// How far away a rule is that names no path and does not match.
+const NAMES_NO_PATH: u32 = 10;
+
 /// A rule, part by part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleReport {
@@ -132,9 +135,12 @@ impl RuleReport {
         }
     }
 
-    /// How much would have to change for it to match: another path is further away than another role.
+    /// How much would have to change for it to match: another path is further away than another role, and a rule that
+    /// names no path says least of this request.
     fn distance(&self) -> u32 {
-        self.parts.iter().map(Part::distance).sum()
+        let parts: u32 = self.parts.iter().map(Part::distance).sum();
+        let names_path = self.parts.iter().any(|part| part.field == Field::Path);
+        if parts == 0 || names_path { parts } else { parts + NAMES_NO_PATH }
     }
 
     /// As a JSON object.

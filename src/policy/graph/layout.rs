@@ -3,6 +3,7 @@
 //! The labels of an edge are laid out like a node, in a column of their own between its ends, so that no label lies on a
 //! node, on another label or on a line. Where an edge passes columns, it has a place of its own in each.
 
+use super::ends::Line;
 use super::model::{Graph, NodeId};
 
 /// Between two columns, for the curves.
@@ -47,6 +48,8 @@ pub(super) struct Route {
     pub(super) label: usize,
     /// Which way the arrow points.
     pub(super) direction: Direction,
+    /// Where it leaves the box on the left and enters the one on the right.
+    pub(super) ends: (f64, f64),
 }
 
 /// Which way an arrow points on a line that is drawn from left to right.
@@ -95,7 +98,7 @@ pub(super) fn arrange(graph: &Graph, nodes: &[Size], labels: &[Size]) -> Layout 
     }
     let order = ordered(&mut cells);
     place(&mut cells, &order);
-    finish(graph, cells, (&order, routes, directions))
+    finish(graph, &cells, (&order, routes, directions))
 }
 
 impl Cell {
@@ -308,7 +311,7 @@ fn stack(cells: &mut [Cell], column: &[usize], wanted: impl Fn(usize) -> f64) {
 
 fn finish(
     graph: &Graph,
-    cells: Vec<Cell>,
+    cells: &[Cell],
     (order, routes, directions): (&[Vec<usize>], Vec<Vec<usize>>, Vec<Direction>),
 ) -> Layout {
     let mut lefts = Vec::with_capacity(order.len());
@@ -334,15 +337,14 @@ fn finish(
             Place { left, middle: cell.middle - top, width, height }
         })
         .collect();
-    let edges = routes
-        .into_iter()
+    let lines: Vec<Line> = graph
+        .edges
+        .iter()
         .zip(directions)
-        .map(|(stops, direction)| Route {
-            stops: stops.iter().filter_map(|stop| places.get(*stop)).copied().collect(),
-            label: 0,
-            direction,
-        })
+        .zip(&routes)
+        .map(|((edge, direction), stops)| Line::new(edge, direction, stops, &places))
         .collect();
+    let edges = lines.iter().map(|line| line.route(&lines, &places)).collect();
     let nodes = places.iter().take(graph.nodes.len()).copied().collect();
     let (width, height) = match cells.is_empty() {
         true => (0.0, 0.0),

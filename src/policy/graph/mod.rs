@@ -1,6 +1,7 @@
 //! Who may call whom, as a picture: Mermaid, DOT or SVG.
 
 mod build;
+mod ends;
 mod layout;
 mod manifest;
 mod model;

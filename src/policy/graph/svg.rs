@@ -100,16 +100,17 @@ fn draw_line(out: &mut String, edge: &Edge, route: &Route, layout: &Layout) {
         return;
     };
     let mut x = left.left + left.width;
-    let mut y = left.middle;
+    let mut y = route.ends.0;
     let mut path = format!("M{x:.1} {y:.1}");
     for stop in route.stops.iter().chain([right]) {
-        let (next_x, next_y) = (stop.left, stop.middle);
+        let last = std::ptr::eq(stop, right);
+        let (next_x, next_y) = (stop.left, if last { route.ends.1 } else { stop.middle });
         let bend = (x + next_x) / 2.0;
         let _infallible =
             write!(path, " C{bend:.1} {y:.1} {bend:.1} {next_y:.1} {next_x:.1} {next_y:.1}");
         x = stop.left + stop.width;
         y = next_y;
-        if !std::ptr::eq(stop, right) {
+        if !last {
             let _infallible = write!(path, " H{x:.1}");
         }
     }

@@ -177,6 +177,10 @@ fn policy(
                     continue;
                 };
                 found = true;
+                if route.alone(&of_server).len() < route.patterns().count() {
+                    let message = "another route has a match that is not known here and may take its requests, so they are not allowed";
+                    notes.add(&subject, "spec.targetRef", Difference::LeftOut, message);
+                }
                 for (pattern, not) in route.alone(&of_server) {
                     server.allow(&document.name, matcher.clone(), (&[pattern], &not));
                 }
