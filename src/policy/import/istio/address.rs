@@ -23,3 +23,22 @@ pub(super) fn blocks(
     });
     Ok(deduplicated(blocks.collect::<Result<_, _>>()?))
 }
+
+/// What is in a range of each list: of two ranges one holds the other, or they share nothing.
+pub(super) fn common(one: &[String], other: &[String]) -> Vec<String> {
+    let ranges = |list: &[String]| -> Vec<IpNet> {
+        list.iter().filter_map(|text| text.parse().ok()).collect()
+    };
+    let (one, other) = (ranges(one), ranges(other));
+    let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
+    let inner = pairs.filter_map(|(a, b)| {
+        if a.contains(b) {
+            Some(b)
+        } else if b.contains(a) {
+            Some(a)
+        } else {
+            None
+        }
+    });
+    deduplicated(inner.map(ToString::to_string).collect())
+}

@@ -129,7 +129,16 @@ fn sni(
     if !values.is_empty() {
         let bound = draft.bound;
         match exact(draft, field, values, bound) {
-            Some(names) => beside.pattern.sni = Some(names),
+            Some(names) => {
+                let both: Vec<String> = match beside.pattern.sni.take() {
+                    Some(held) => held.into_iter().filter(|name| names.contains(name)).collect(),
+                    None => names,
+                };
+                if both.is_empty() {
+                    all.clear();
+                }
+                beside.pattern.sni = Some(both);
+            }
             None if draft.unsayable(field, why) == Unsayable::Drop => all.clear(),
             None => {}
         }
@@ -200,8 +209,17 @@ fn claim(
     if !not_values.is_empty() {
         let bound = draft.bound.negated();
         let known = match (exact(draft, &field, not_values, bound), path) {
-            (Some(values), [name]) if all.iter().all(|matcher| matcher.not_users.is_none()) => {
-                let asked = asked(name, values);
+            (Some(values), [name])
+                if all.iter().all(|matcher| matcher.not_users.is_none())
+                    // There a list of words, here one text.
+                    && *name != "permission"
+                    && (draft.bound == Bound::Inside || !draft.providers.names().is_empty()) =>
+            {
+                let mut asked = asked(name, values);
+                // Who is excepted from a deny must be known to the original too.
+                if draft.bound == Bound::Around {
+                    asked.providers = Some(draft.providers.names());
+                }
                 all.iter_mut().for_each(|matcher| matcher.not_users = Some(asked.clone()));
                 true
             }
@@ -232,8 +250,7 @@ fn held(
         _ => Asked::default(),
     };
     if draft.bound == Bound::Inside {
-        let providers: Vec<String> =
-            draft.providers.all().into_iter().map(|(name, _)| name).collect();
+        let providers = draft.providers.names();
         if providers.is_empty() {
             draft.unsayable(field, principal::NO_PROVIDER);
             all.clear();

@@ -22,6 +22,11 @@ pub(super) struct Providers<'a> {
 }
 
 impl Providers<'_> {
+    /// The names alone.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.all().into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Names and issuers of those that hold for every workload that the policy can select.
     pub(super) fn all(&self) -> Vec<(String, String)> {
         let surely = |known: &&Known| {

@@ -4,7 +4,7 @@ use super::super::bound::{Bound, Difference};
 use super::super::cel::any;
 use super::super::out::Matcher;
 use super::super::{ImportError, wrong};
-use super::address::blocks;
+use super::address::{blocks, common};
 use super::draft::{Draft, Unsayable};
 use super::peer::Peer;
 use super::principal::{self, Principals};
@@ -186,13 +186,12 @@ pub(super) fn addresses(
     draft: &mut Draft<'_>,
     list: &[String],
     not: &[String],
-    all: &mut [Matcher],
+    all: &mut Vec<Matcher>,
 ) -> Result<(), ImportError> {
     let (list, not) = (blocks(draft, "ipBlocks", list)?, blocks(draft, "notIpBlocks", not)?);
+    // An alternative that no address fits never matched.
+    all.retain_mut(|matcher| narrow(&mut matcher.sources, &list));
     for matcher in all {
-        if !list.is_empty() {
-            matcher.sources = Some(list.clone());
-        }
         matcher.not_sources.extend(not.iter().cloned());
         matcher.not_sources = deduplicated(std::mem::take(&mut matcher.not_sources));
     }
@@ -205,7 +204,7 @@ pub(super) fn forwarded(
     draft: &mut Draft<'_>,
     list: &[String],
     not: &[String],
-    all: &mut [Matcher],
+    all: &mut Vec<Matcher>,
 ) -> Result<(), ImportError> {
     let list = blocks(draft, "remoteIpBlocks", list)?;
     let not = blocks(draft, "notRemoteIpBlocks", not)?;
@@ -215,14 +214,26 @@ pub(super) fn forwarded(
             "only an address that a trusted proxy forwarded counts, never that on the wire; without one the request is refused",
         );
     }
+    all.retain_mut(|matcher| narrow(&mut matcher.forwarded_for, &list));
     for matcher in all {
-        if !list.is_empty() {
-            matcher.forwarded_for = Some(list.clone());
-        }
         matcher.not_forwarded_for.extend(not.iter().cloned());
         matcher.not_forwarded_for = deduplicated(std::mem::take(&mut matcher.not_forwarded_for));
     }
     Ok(())
+}
+
+/// Asks for one of these ranges too. False where no address is left.
+fn narrow(held: &mut Option<Vec<String>>, list: &[String]) -> bool {
+    if list.is_empty() {
+        return true;
+    }
+    let both = match held.take() {
+        Some(held) => common(&held, list),
+        None => list.to_vec(),
+    };
+    let some = !both.is_empty();
+    *held = Some(both);
+    some
 }
 
 /// In their order, each once.
