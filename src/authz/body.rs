@@ -135,8 +135,7 @@ impl<'a> Handed<'a> {
         }
         match http.headers.value(PARTIAL) {
             HeaderValue::One(b"false") => {}
-            // A request without a body is not buffered.
-            HeaderValue::Absent if raw.is_empty() => return Self::Nothing,
+            HeaderValue::Absent if raw.is_empty() => return Self::unbuffered(http),
             HeaderValue::Absent => return Self::Unusable(NOT_TOLD),
             HeaderValue::One(_) | HeaderValue::Many => return Self::Cut,
         }
@@ -158,6 +157,18 @@ impl<'a> Handed<'a> {
             Self::Unusable(TOO_LARGE)
         } else {
             Self::Whole(raw)
+        }
+    }
+}
+
+impl Handed<'_> {
+    /// A request without a body is not buffered, and neither is one whose proxy was not told to hand bodies on.
+    fn unbuffered(http: &HttpRequest<'_>) -> Self {
+        let is_chunked = http.headers.value("transfer-encoding") != HeaderValue::Absent;
+        match http.headers.value("content-length") {
+            HeaderValue::Absent if !is_chunked => Self::Nothing,
+            HeaderValue::One(b"0") if !is_chunked => Self::Nothing,
+            HeaderValue::Absent | HeaderValue::One(_) | HeaderValue::Many => Self::Cut,
         }
     }
 }

@@ -119,8 +119,8 @@ async fn what_the_proxy_does_not_say_exactly_once_is_refused() {
     }
     for (name, value, code) in [
         ("x-forwarded-method", "GET, POST", "request_method"),
-        ("x-forwarded-method", "post", "request_method"),
-        ("x-forwarded-uri", "https://shop.test/orders/7", "path_not_absolute"),
+        ("x-forwarded-method", "post", "request_method_lower_case"),
+        ("x-forwarded-uri", "https://shop.test/orders/7", "request_mixed_authority"),
         ("x-forwarded-uri", "/orders/7, /public", "path_character"),
         ("x-forwarded-uri", "*", "path_not_absolute"),
         ("x-forwarded-host", "shop.test, evil.test", "request_authority"),
@@ -153,12 +153,16 @@ async fn an_identity_that_the_request_itself_brings_is_refused_in_every_spelling
     ];
     for name in names {
         let answer = asking.ask(&[], &[token, (name, "root")]).await;
-        assert_eq!(answer.status, 403, "{name}");
+        assert_eq!(answer.status, if name.contains('_') { 400 } else { 403 }, "{name}");
         assert_eq!(answer.header("x-hopgate-user"), None);
     }
     assert_eq!(asking.ask(&[], &[token, ("x-hopgate-users", "root")]).await.status, 200);
     let records = asking.gate.records().await;
-    for record in &records[..names.len()] {
+    for (name, record) in names.iter().zip(&records) {
+        if name.contains('_') {
+            assert_eq!(record["code"], "request_underscore_header");
+            continue;
+        }
         assert_eq!(record["code"], "door_identity_header");
         assert_eq!(record["user.id"], "alice");
         assert_eq!(record["rule.name"], "shop/orders#known");

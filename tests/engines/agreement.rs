@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::support::opa::{Opa, files};
 
+/// Where what is computed with is no number: undefined to OPA, a failure, which refuses, in process.
+const STRICTER: [(&str, usize); 1] = [("arithmetic", 18)];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rego_in_process_and_a_real_opa_agree() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies/rego");
@@ -34,7 +37,9 @@ async fn rego_in_process_and_a_real_opa_agree() {
                 .await
                 .unwrap();
             let there = read(answer.status().as_u16(), &answer.json().await.unwrap());
-            if here != there {
+            if STRICTER.contains(&(name, place)) {
+                assert_eq!((here, there), ("failed", "yes"), "{name}, input {place}");
+            } else if here != there {
                 wrong.push(format!("{name}, input {place}: {here} in process, {there} by OPA"));
             }
             seen.push((name.to_owned(), there));

@@ -86,6 +86,9 @@ fn gather(
                 .ok_or_else(|| TokenFault::InvalidClaim(shown(&path.names)))?;
         }
     }
+    // A token that says one thing a thousand times says it once: rules are looked up by each.
+    let mut seen = std::collections::HashSet::with_capacity(found.len());
+    found.retain(|name| seen.insert(name.clone()));
     Ok(found)
 }
 

@@ -65,6 +65,10 @@ fn part_of(part: &[u8]) -> Result<(String, Value), &'static str> {
     let (head, content) = (head.unwrap_or_default(), content.unwrap_or_default());
     let Head { name, filename, is_text } = Head::read(head)?;
     let value = match filename {
+        // To some readers this is a field.
+        Some(filename) if filename.is_empty() && !content.is_empty() => {
+            return Err("a part of the form is a file without a name");
+        }
         Some(filename) => json!({ "filename": filename, "size": content.len() }),
         None if is_text == Text::Utf8 => {
             let text = std::str::from_utf8(content);

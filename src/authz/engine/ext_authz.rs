@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use prost::Message as _;
 use tokio::sync::OnceCell;
 use tonic::client::Grpc;
@@ -65,7 +66,11 @@ impl Server {
 /// Status 0 is OK. An answer without a status says nothing, which is no.
 fn read(answer: &CheckResponse) -> Said {
     match answer.status.as_ref().map(|status| status.code) {
-        Some(0) => Said::Yes,
+        // A refusal under the code that allows is no clear yes.
+        Some(0) => match &answer.http_response {
+            None | Some(HttpResponse::OkResponse(_)) => Said::Yes,
+            Some(HttpResponse::DeniedResponse(_) | HttpResponse::ErrorResponse(_)) => Said::No,
+        },
         Some(_) | None => Said::No,
     }
 }

@@ -86,8 +86,8 @@ impl Native {
             | Self::Matches(..) => true,
             Self::Same(left, right) => [left, right].into_iter().any(Operand::is_address),
             Self::OneOf(member, _) => member.is_address(),
+            Self::Not(inner) => inner.is_foreign(),
             Self::Truth(_)
-            | Self::Not(_)
             | Self::And(..)
             | Self::Or(..)
             | Self::Choice(..)

@@ -210,7 +210,9 @@ impl InputParts<'_> {
             let (name, _) = split(pair);
             self.hidden.parameters.contains(&name)
         };
-        query.split('&').filter(|pair| !secret(pair)).collect::<Vec<_>>().join("&")
+        // Some applications split at semicolons too: what stands behind one is hidden with the rest of its part.
+        let hides = |pair: &&str| pair.split(';').any(|part| secret(&part));
+        query.split('&').filter(|pair| !hides(pair)).collect::<Vec<_>>().join("&")
     }
 
     fn is_credential(&self, name: &str) -> bool {
@@ -251,7 +253,9 @@ fn body(request: &RequestFacts<'_>) -> Result<(Value, bool), EngineFault> {
 
 fn is_read(kind: &[u8]) -> bool {
     let kind = String::from_utf8_lossy(kind).to_ascii_lowercase();
-    ["json", "x-www-form-urlencoded", "grpc", "protobuf"].iter().any(|read| kind.contains(read))
+    ["json", "x-www-form-urlencoded", "multipart", "grpc", "protobuf"]
+        .iter()
+        .any(|read| kind.contains(read))
 }
 
 fn parsed_query(query: &str) -> Value {

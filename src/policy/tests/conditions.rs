@@ -321,3 +321,23 @@ fn each_path_brings_its_own_variable() {
     assert!(allows("/a/x") && allows("/x/b"));
     assert!(!allows("/a/y") && !allows("/y/b") && !allows("/a/b"));
 }
+
+#[test]
+fn an_address_is_one_however_it_is_written() {
+    let (alice, request) = (alice(), request());
+    let source = Some("2001:db8::5".parse().unwrap());
+    let connection = Connection { source, ..Connection::default() };
+    let facts = Facts { connection, ..request.facts(None, Some(&alice)) };
+    for (other, differs) in [
+        ("2001:db8::5", false),
+        ("2001:DB8::5", false),
+        ("2001:0db8:0::5", false),
+        ("2001:db8::6", true),
+    ] {
+        // The loop is for the interpreter, the comparison never is.
+        for never in ["false", "user.roles.exists(r, r == 'no such role')"] {
+            let when = format!("source.address != '{other}' || {never}");
+            assert_eq!(decide(&when, &facts), Ok(differs), "{when}");
+        }
+    }
+}

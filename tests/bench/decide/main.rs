@@ -17,6 +17,7 @@
     reason = "a bench fails loudly"
 )]
 
+mod engines;
 mod request;
 
 use std::fmt::Write as _;
@@ -45,6 +46,7 @@ struct Case {
 fn main() {
     let mut cases = by_number();
     cases.extend(by_kind());
+    cases.extend(by_engine());
     for round in 0..ROUNDS {
         eprintln!("round {} of {ROUNDS}", round + 1);
         for case in &mut cases {
@@ -118,6 +120,31 @@ fn by_kind() -> Vec<Case> {
         })
     })
     .collect()
+}
+
+/// The rules of [`by_number`] in other languages.
+fn by_engine() -> Vec<Case> {
+    let baseline = "100 rules";
+    let set = compile(&rules(100));
+    let mut cases = vec![case(baseline, Some("10 rules".to_owned()), set, |set, asking| {
+        black_box(asking.decide(set));
+    })];
+    let asking = || Asking::new();
+    for count in [1, 100] {
+        let (rego, asking) = (engines::rego(count), asking());
+        let run = move || engines::ask_rego(&rego, &asking);
+        cases.push(other(format!("{count} rules in Rego, in process"), baseline, run));
+    }
+    for count in [1, 100] {
+        let (casbin, asking) = (engines::casbin(count), asking());
+        let run = move || engines::ask_casbin(&casbin, &asking);
+        cases.push(other(format!("{count} lines of Casbin"), baseline, run));
+    }
+    cases
+}
+
+fn other(name: String, baseline: &str, run: impl Fn() + 'static) -> Case {
+    Case { name, baseline: Some(baseline.to_owned()), run: Box::new(run), times: Vec::new() }
 }
 
 fn case(

@@ -91,9 +91,7 @@ fn an_evaluation_is_bounded_in_time() {
     let modules = [("policy.rego".to_owned(), module.as_bytes())];
     let limit = ("envoy/authz/allow", Duration::from_millis(20));
     let rego = Rego::compile((&modules, &[]), limit).unwrap();
-    let began = std::time::Instant::now();
     assert_eq!(failed(&rego.judge(&json!({}), now())), Some("it took longer than it may"));
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -103,6 +103,10 @@ fn compare(left: &Left, operator: &str, value: &str) -> Option<String> {
         (Left::Claim(path), "eq") => Some(there(path, |at| format!("{at} == {wanted}"))),
         (Left::Claim(path), "incl") => Some(there(path, |at| format!("{wanted} in {at}"))),
         (Left::Claim(path), "matches") => Some(there(path, |at| format!("{at}.matches({wanted})"))),
+        // What is absent is an empty text there.
+        (Left::Claim(path), "neq") if value.is_empty() => {
+            Some(there(path, |at| format!("string({at}) != {wanted}")))
+        }
         // A number is compared there as a text.
         (Left::Claim(path), "neq") => {
             Some(absent_or(path, |at| format!("string({at}) != {wanted}")))
