@@ -6,6 +6,7 @@ mod envoy;
 mod forwarded;
 mod network;
 mod nginx;
+mod same;
 mod shared;
 
 use hopgate::config::SidecarOverrides;
@@ -49,6 +50,8 @@ pub fn provider(issuer: &Issuer) -> String {
 pub struct Gate {
     pub scratch: Scratch,
     pub door: Address,
+    /// Where the same gate is asked by gRPC.
+    pub authz: Option<Address>,
     admin: Address,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<(), hopgate::runtime::TaskEnded>>,
@@ -68,6 +71,7 @@ impl Gate {
         }
         let overrides = SidecarOverrides {
             resources: vec![scratch.path().join("resources")],
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
             doors: vec![at],
             admin: Some("127.0.0.1:0".parse().unwrap()),
             decision_log: Some(scratch.path().join("decisions.log")),
@@ -82,9 +86,10 @@ impl Gate {
         let (name, door) = bound.addresses().doors[0].clone();
         assert_eq!(name, "edge");
         let admin = bound.addresses().admin.clone();
+        let authz = bound.addresses().ext_authz.first().cloned();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(bound.run(async { drop(stopped.await) }));
-        Self { scratch, door, admin, stop, ended }
+        Self { scratch, door, authz, admin, stop, ended }
     }
 
     pub async fn page(&self, path: &str) -> String {

@@ -15,6 +15,8 @@ use crate::proto::check::{Address, Check, HeaderForm, Http, Peer};
 /// In which Envoy is told to name the client (`headers_to_add`), whose own header of this name it overwrites.
 const CLIENT_ADDRESS: &str = "x-hopgate-client-address";
 const FORWARDED_FOR: &str = "x-forwarded-for";
+/// By which Envoy says that it hands on a body, and whether that is all of it.
+const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
 /// What says what a request is about.
 struct Told {
@@ -32,7 +34,7 @@ const OF_ALL: [&str; 4] = ["host", "content-length", "transfer-encoding", "keep-
 /// Envoy says these of the request that it asks with.
 const OF_ENVOY: [&str; 3] = [CLIENT_ADDRESS, "x-envoy-internal", "x-envoy-expected-rq-timeout-ms"];
 /// The others pass on what clients send, and only Envoy's own word about a body counts.
-const OF_OTHERS: [&str; 2] = ["connection", "x-envoy-auth-partial-body"];
+const OF_OTHERS: [&str; 2] = ["connection", PARTIAL_BODY];
 
 /// One request of a proxy, as it came.
 #[derive(Clone, Copy)]
@@ -68,12 +70,20 @@ impl<'r> Asked<'r> {
         if client.parse::<IpAddr>().is_err() {
             return Err(DoorFault::Unreadable(client_header(door.proxy)));
         }
-        let mut lines: Vec<(&str, &[u8])> = Vec::with_capacity(headers.len() + 3);
+        let mut lines: Vec<(&str, &[u8])> = Vec::with_capacity(headers.len() + 4);
         for (name, value) in [(":method", method), (":path", path), (":authority", host)] {
             lines.push((name, value.as_bytes()));
         }
         let kept = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         lines.extend(kept.filter(|(name, _)| !is_of_the_asking(name, door.proxy)));
+        match door.proxy {
+            DoorProxy::Envoy => {}
+            // It came whole, and these proxies send all of it or nothing.
+            DoorProxy::Nginx | DoorProxy::Traefik | DoorProxy::Caddy if body.is_empty() => {}
+            DoorProxy::Nginx | DoorProxy::Traefik | DoorProxy::Caddy => {
+                lines.push((PARTIAL_BODY, b"false"));
+            }
+        }
         Ok(Check {
             source: Some(Peer { address: Some(address(client)), ..Peer::default() }),
             destination: door.port.map(|port| Peer {

@@ -94,6 +94,12 @@ fn each_proxy_is_read_in_its_own_headers_only() {
     assert!(lines.contains(&"x-original-uri"), "the client's own, which the application sees too");
     assert!(!lines.contains(&"x-envoy-auth-partial-body"), "{lines:?}");
     assert_eq!(lines.iter().filter(|name| **name == "x-tag").count(), 2);
+    // The word of the client about a body is not believed; that it came is.
+    let with_body = Asked { door: &traefik, parts: &request, body: b"{}" }.check().unwrap();
+    let lines = with_body.http.unwrap().headers;
+    let partial: Vec<_> =
+        lines.iter().filter(|(name, _)| *name == "x-envoy-auth-partial-body").collect();
+    assert_eq!(partial, [&("x-envoy-auth-partial-body", &b"false"[..])]);
     let fault = read(&nginx(), &request).unwrap_err();
     assert_eq!(fault, DoorFault::Missing("x-original-method"));
 }
