@@ -44,6 +44,9 @@ async fn by_grpc(gate: &Gate, (method, path, headers): &Original<'_>) -> Meaning
     meaning(client.check(http(method, path, headers)).await.unwrap().into_inner())
 }
 
+/// Method, target and headers.
+type Question = (&'static str, &'static str, Vec<(&'static str, String)>);
+
 #[tokio::test]
 async fn a_request_is_answered_alike_at_every_door() {
     let issuer = Issuer::new();
@@ -52,7 +55,7 @@ async fn a_request_is_answered_alike_at_every_door() {
     let expired = format!("Bearer {}", issuer.token(&json!({ "exp": 1 })));
     let session = format!("theme=dark; session={}", issuer.token(&json!({})));
     let by = |token: &'_ str| vec![("authorization", token.to_owned())];
-    let questions: Vec<(&'static str, &'static str, Vec<(&'static str, String)>)> = vec![
+    let questions: Vec<Question> = vec![
         ("GET", "/orders/7?a=1", by(&alice)),
         ("POST", "/orders/7", by(&alice)),
         ("GET", "/admin/x", by(&adam)),
