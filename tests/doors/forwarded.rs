@@ -168,16 +168,12 @@ async fn an_identity_that_the_request_itself_brings_is_refused_in_every_spelling
     ];
     for name in names {
         let answer = asking.ask(&[], &[token, (name, "root")]).await;
-        assert_eq!(answer.status, if name.contains('_') { 400 } else { 403 }, "{name}");
+        assert_eq!(answer.status, 403, "{name}");
         assert_eq!(answer.header("x-hopgate-user"), None);
     }
     assert_eq!(asking.ask(&[], &[token, ("x-hopgate-users", "root")]).await.status, 200);
     let records = asking.gate.records().await;
-    for (name, record) in names.iter().zip(&records) {
-        if name.contains('_') {
-            assert_eq!(record["code"], "request_underscore_header");
-            continue;
-        }
+    for record in &records[..names.len()] {
         assert_eq!(record["code"], "door_identity_header");
         assert_eq!(record["user.id"], "alice");
         assert_eq!(record["rule.name"], "shop/orders#known");

@@ -101,7 +101,10 @@ fn no_body_is_absent_and_one_that_was_not_handed_on_is_none() {
     let nothing = Buffered::default();
     assert_eq!(ask(&[], nothing, None), Known::Absent);
     assert_eq!(ask(&[WHOLE], nothing, None), Known::Absent);
-    assert_eq!(ask(&[JSON, ("content-length", "7")], nothing, None), Known::Absent);
+    assert_eq!(ask(&[JSON, ("content-length", "0")], nothing, None), Known::Absent);
+    // One that is there, and that the proxy was not told to hand on.
+    assert_eq!(ask(&[JSON, ("content-length", "7")], nothing, None), Known::Truncated);
+    assert_eq!(ask(&[JSON, ("transfer-encoding", "chunked")], nothing, None), Known::Truncated);
     // A client that says that its own body is whole and empty.
     assert_eq!(ask(&[JSON, WHOLE, ("content-length", "7")], nothing, None), Known::Truncated);
     assert_eq!(ask(&[JSON, (PARTIAL, "true")], nothing, None), Known::Truncated);

@@ -48,6 +48,9 @@ impl Domain {
     }
 }
 
+/// Any peer. Not `true`: where there is none this has no answer, and so has not what is made of it.
+const ANY: &str = "peer.id != \"\"";
+
 impl Peer {
     /// A principal: an ID without its scheme, or part of one with a star.
     pub(super) fn principal(text: &str, own: &str) -> Option<Self> {
@@ -151,7 +154,7 @@ impl Peer {
             None => format!("({names})"),
         };
         match self {
-            Self::Any => "true".to_owned(),
+            Self::Any => ANY.to_owned(),
             Self::Account { domain, namespace, account } => within(
                 domain,
                 format!(
@@ -166,7 +169,7 @@ impl Peer {
             ),
             Self::Everybody(domain) => match domain.name(own) {
                 Some(domain) => format!("peer.trustDomain == {}", literal(domain)),
-                None => "true".to_owned(),
+                None => ANY.to_owned(),
             },
             Self::Prefix(text) => {
                 format!("peer.id.startsWith({})", literal(&format!("spiffe://{text}")))
