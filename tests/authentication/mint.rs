@@ -149,6 +149,10 @@ impl Signer {
 fn secret() -> Vec<u8> {
     let mut secret = vec![0; 64];
     aws_lc_rs::rand::fill(&mut secret).unwrap();
+    // A file of a secret may end in a line break, which is none of it.
+    for byte in secret.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')) {
+        *byte = b'x';
+    }
     secret
 }
 
