@@ -12,7 +12,7 @@ use hopgate::policy::{
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
 
 use super::istio_reference::{
@@ -280,7 +280,15 @@ fn a_translation_admits_nothing_that_istio_refuses() {
     let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
     let strategy =
         (proptest::collection::vec(policy(), 1..=3), proptest::collection::vec(call(), 60));
-    let outcome = TestRunner::new(config).run(&strategy, |(policies, calls)| {
+    // The same policies at each run, but where there is time for a search.
+    let mut runner = match std::env::var_os("HOPGATE_LONG") {
+        Some(_) => TestRunner::new(config),
+        None => {
+            let seeded = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+            TestRunner::new_with_rng(config, seeded)
+        }
+    };
+    let outcome = runner.run(&strategy, |(policies, calls)| {
         let set = compile(&translated(&policies), &["sso"], &workload);
         let guarded = policies.iter().any(|policy| policy.action == "ALLOW");
         for call in &calls {
