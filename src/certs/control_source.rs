@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::identity::{PrivateKey, SpiffeId, TrustBundle, WorkloadIdentity, X509Svid};
+use crate::identity::{Bundles, PrivateKey, SpiffeId, TrustBundle, WorkloadIdentity, X509Svid};
 use crate::runtime::{Clock, Drain, FileWatch, read_limited};
 
 use super::config::ControlSource;
@@ -120,7 +120,7 @@ impl ControlTask {
     fn serve(&mut self, svid: X509Svid, schedule: Schedule, shelf: &Shelf) {
         self.held = Some(schedule);
         self.retry = None;
-        let identity = WorkloadIdentity { svid, bundle: self.bundle.clone() };
+        let identity = WorkloadIdentity { svid, bundles: Bundles::new(self.bundle.clone()) };
         shelf.serve(identity, Some(schedule.renew_at()));
     }
 

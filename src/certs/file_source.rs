@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Notify;
 
 use crate::identity::{
-    InvalidBundle, InvalidKey, InvalidSvid, PrivateKey, SpiffeId, TrustBundle, WorkloadIdentity,
-    X509Svid,
+    Bundles, InvalidBundle, InvalidKey, InvalidSvid, PrivateKey, SpiffeId, TrustBundle,
+    WorkloadIdentity, X509Svid,
 };
 use crate::runtime::{Clock, Drain, FileError, FileWatch, WatchError, read_limited, read_secret};
 
@@ -92,7 +92,7 @@ impl FileTask {
         match self.read(self.clock.now()) {
             Ok(identity) => {
                 let same = shelf.current().is_some_and(|held| {
-                    held.svid.chain() == identity.svid.chain() && held.bundle == identity.bundle
+                    held.svid.chain() == identity.svid.chain() && held.bundles == identity.bundles
                 });
                 if same {
                     shelf.well();
@@ -118,6 +118,6 @@ impl FileTask {
             let (found, expected) = (svid.id().clone(), self.workload.clone());
             return Err(FilesError::OtherWorkload { found, expected });
         }
-        Ok(WorkloadIdentity { svid, bundle })
+        Ok(WorkloadIdentity { svid, bundles: Bundles::new(bundle) })
     }
 }

@@ -5,6 +5,8 @@
 #![warn(clippy::as_conversions)]
 
 mod bundle;
+mod bundles;
+mod jwt_bundle;
 mod key;
 mod leaf;
 mod members;
@@ -12,6 +14,8 @@ mod spiffe_id;
 mod svid;
 
 pub use bundle::{InvalidBundle, TrustBundle};
+pub use bundles::Bundles;
+pub use jwt_bundle::{InvalidJwtBundle, JwtBundle};
 pub use key::{InvalidKey, PrivateKey};
 pub use leaf::{InvalidLeaf, Leaf};
 pub use members::Members;

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 
 use super::bundle::certificate_pem;
-use super::{InvalidKey, InvalidLeaf, Leaf, PrivateKey, SpiffeId, TrustBundle};
+use super::{Bundles, InvalidKey, InvalidLeaf, Leaf, PrivateKey, SpiffeId, TrustBundle};
 
 /// An X509-SVID with its private key. Exists only if the leaf is a workload's leaf, the key fits it and
 /// the chain ends in the bundle.
@@ -127,6 +127,6 @@ fn verify_chain(
 pub struct WorkloadIdentity {
     /// The certificate with its key.
     pub svid: X509Svid,
-    /// The roots against which peers are verified.
-    pub bundle: TrustBundle,
+    /// Whom it trusts: peers are verified against the bundle of the trust domain they name.
+    pub bundles: Bundles,
 }

@@ -18,3 +18,15 @@ pub use wire::WireError;
 pub mod istio {
     tonic::include_proto!("istio.v1.auth");
 }
+
+/// `hopgate.discovery.v1`: what the control plane tells its sidecars (see `proto/hopgate_discovery.proto`).
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
+pub mod discovery {
+    tonic::include_proto!("hopgate.discovery.v1");
+}

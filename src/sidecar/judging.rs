@@ -95,7 +95,7 @@ impl Judging {
                 let identity_now = identity.borrow_and_update().clone();
                 let roots = identity_now.as_deref().map(|identity| {
                     let intermediates = identity.svid.chain().get(1..).unwrap_or_default();
-                    WorkloadRoots::compile(&identity.bundle)
+                    WorkloadRoots::compile(identity.bundles.own())
                         .map(|roots| roots.with_intermediates(intermediates))
                 });
                 match roots {

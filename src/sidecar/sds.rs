@@ -92,7 +92,7 @@ pub fn secrets(identity: &WorkloadIdentity) -> Table {
     for name in [OWN_CERTIFICATE, identity.svid.id().as_str()] {
         table.insert(name, certificate(name, identity));
     }
-    let domain = format!("spiffe://{}", identity.bundle.domain());
+    let domain = format!("spiffe://{}", identity.bundles.own().domain());
     for name in [ROOTS, ALL_ROOTS, &domain] {
         table.insert(name, roots(name, identity));
     }
@@ -125,7 +125,7 @@ fn roots(name: &str, identity: &WorkloadIdentity) -> Zeroizing<Vec<u8>> {
         name: name.to_owned(),
         r#type: Some(Type::ValidationContext(CertificateValidationContext {
             // A `TrustBundle` holds at least one root, so this is never empty.
-            trusted_ca: Some(inline(identity.bundle.to_pem().into_bytes())),
+            trusted_ca: Some(inline(identity.bundles.own().to_pem().into_bytes())),
             ..CertificateValidationContext::default()
         })),
     };

@@ -9,7 +9,7 @@ use hopgate::ca::{Attestor, Authority, Credentials, Lifetime, SigningRequest, To
 use hopgate::certs::{self, Renewal};
 use hopgate::control::{Config, Control, create_join_token};
 use hopgate::identity::{
-    PrivateKey, SpiffeId, TrustBundle, TrustDomain, WorkloadIdentity, X509Svid,
+    Bundles, PrivateKey, SpiffeId, TrustBundle, TrustDomain, WorkloadIdentity, X509Svid,
 };
 use hopgate::proto::istio::IstioCertificateRequest;
 use hopgate::proto::istio::istio_certificate_service_client::IstioCertificateServiceClient;
@@ -115,7 +115,7 @@ impl Office {
 
     pub fn identity(&self, workload: &str, now: SystemTime) -> WorkloadIdentity {
         let svid = self.issue(workload, hours(1), now);
-        WorkloadIdentity { svid, bundle: self.authority.bundle().clone() }
+        WorkloadIdentity { svid, bundles: Bundles::new(self.authority.bundle().clone()) }
     }
 }
 

@@ -36,7 +36,7 @@ async fn first_by_token_then_by_itself_then_by_schedule() {
         let held = sidecar.identity.borrow();
         let held = held.as_ref().unwrap();
         assert_eq!(*held.svid.id(), id(ORDERS));
-        assert_eq!(held.bundle, plane.bundle);
+        assert_eq!(*held.bundles.own(), plane.bundle);
         assert_eq!(held.svid.chain().len(), 2, "no root in the chain");
     }
     let stored = directory.path("state/identity.pem");
@@ -205,7 +205,7 @@ async fn changed_roots_are_taken_and_broken_ones_are_not() {
     directory.write("roots.pem", &format!("{good}{second}"), 0o644);
     let both = sidecar
         .identity
-        .wait_for(|held| held.as_ref().is_some_and(|held| held.bundle.roots().len() == 2));
+        .wait_for(|held| held.as_ref().is_some_and(|held| held.bundles.own().roots().len() == 2));
     drop(tokio::time::timeout(Duration::from_secs(5), both).await.unwrap().unwrap());
     assert_eq!(sidecar.serial(), Some(serial.clone()));
 
@@ -235,7 +235,7 @@ async fn a_control_plane_with_a_new_root_is_joined_again_by_token() {
     directory.write("roots.pem", &format!("{old_root}{}", plane.bundle.to_pem()), 0o644);
     let both = sidecar
         .identity
-        .wait_for(|held| held.as_ref().is_some_and(|held| held.bundle.roots().len() == 2));
+        .wait_for(|held| held.as_ref().is_some_and(|held| held.bundles.own().roots().len() == 2));
     drop(tokio::time::timeout(Duration::from_secs(5), both).await.unwrap().unwrap());
     sidecar.handle.renew_now();
     let renewed = sidecar.other_than(Some(&serial)).await;

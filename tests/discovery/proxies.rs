@@ -220,7 +220,8 @@ async fn a_new_root_counts_from_the_next_handshake() {
 
     let mut both = old.identity(ORDERS);
     let roots = vec![old.root(), new.root()];
-    both.bundle = TrustBundle::new(both.bundle.domain().clone(), roots).unwrap();
+    let domain = both.bundles.own().domain().clone();
+    both.bundles = both.bundles.with_own(TrustBundle::new(domain, roots).unwrap());
     sds.show(Some(both));
     assert!(eventually(async || enters(&by_new).await).await, "the new root is trusted");
     assert!(enters(&by_old).await, "and the old one still");

@@ -110,7 +110,7 @@ fn pair(identity: &WorkloadIdentity) -> String {
 async fn every_name_is_served_in_its_own_answer() {
     let ca = pki::ca();
     let identity = ca.identity(ORDERS);
-    let (own, roots) = (pair(&identity), identity.bundle.to_pem());
+    let (own, roots) = (pair(&identity), identity.bundles.own().to_pem());
     let service = Service::start(Some(identity)).await;
     let mut stream = whole(&service).await;
     let names = ["nobody", "default", "ROOTCA", "ALL", ORDERS, "spiffe://demo.mesh", "*"];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hopgate::identity::{PrivateKey, SpiffeId, TrustBundle, WorkloadIdentity, X509Svid};
+use hopgate::identity::{Bundles, PrivateKey, SpiffeId, TrustBundle, WorkloadIdentity, X509Svid};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType, string::Ia5String,
@@ -82,7 +82,7 @@ impl Ca {
         let bundle = self.bundle(id);
         let key = PrivateKey::from_pem(&leaf.key.serialize_pem()).unwrap();
         let svid = X509Svid::new(vec![leaf.certificate], key, &bundle, SystemTime::now()).unwrap();
-        WorkloadIdentity { svid, bundle }
+        WorkloadIdentity { svid, bundles: Bundles::new(bundle) }
     }
 }
 
