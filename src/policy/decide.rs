@@ -57,6 +57,9 @@ pub enum UndecidableReason {
     /// It asks for the address in front of the trusted proxies, and they did not tell it.
     #[error("the rule asks for the address of the client, and no trusted proxy told it")]
     NoForwarded,
+    /// It asks for the time, and the clock stands where no calendar reaches.
+    #[error("the rule asks for the time, and the clock does not tell one")]
+    NoTime,
     /// It asks for a parameter of the query that is there several times or can be read in two ways.
     #[error("the rule asks for the query parameter {0:?}, which can be read in several ways")]
     QueryAmbiguous(String),

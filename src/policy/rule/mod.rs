@@ -13,6 +13,7 @@ mod times;
 mod truth;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 pub use peers::PeerPattern;
 pub(super) use peers::{PeerKind, Peers};
@@ -120,6 +121,8 @@ impl Rule {
             || self.forwarded_for.is_some()
             || self.except.sources.is_some()
             || self.except.forwarded_for.is_some()
+            || self.times.is_some()
+            || self.except.times.is_some()
             || [&self.users, &self.clients, users, clients].into_iter().any(asks_groups)
             || requests(&self.requests)
             || requests(not_requests)
@@ -181,5 +184,9 @@ fn forwarded(ranges: Option<&[IpNet]>, facts: &Facts<'_>) -> Truth {
 
 fn time(windows: Option<&[TimeWindow]>, facts: &Facts<'_>) -> Truth {
     let Some(windows) = windows else { return Truth::Holds };
-    Truth::of(windows.iter().any(|window| window.holds(facts.now)), Difference::Time)
+    // A clock beyond the year 9999 is no clock.
+    let Ok(now) = Timestamp::try_from(facts.now) else {
+        return Truth::Unknown(UndecidableReason::NoTime);
+    };
+    Truth::of(windows.iter().any(|window| window.holds(now)), Difference::Time)
 }

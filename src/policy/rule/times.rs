@@ -1,7 +1,5 @@
 //! Hours, days and spans of time in a time zone.
 
-use std::time::SystemTime;
-
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
@@ -81,9 +79,7 @@ impl TimeWindow {
     }
 
     /// True when the moment is inside.
-    pub(super) fn holds(&self, now: SystemTime) -> bool {
-        // A clock beyond the year 9999 is no clock: nothing is inside.
-        let Ok(now) = Timestamp::try_from(now) else { return false };
+    pub(super) fn holds(&self, now: Timestamp) -> bool {
         self.since.is_none_or(|since| now >= since)
             && self.until.is_none_or(|until| now < until)
             && self.weekly.as_ref().is_none_or(|weekly| weekly.holds(now))

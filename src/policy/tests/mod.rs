@@ -6,6 +6,7 @@ mod engines;
 mod fields;
 mod index;
 mod linear;
+mod modes;
 mod names;
 mod native;
 mod refused;

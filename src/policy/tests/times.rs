@@ -58,6 +58,26 @@ fn a_span_ends() {
 }
 
 #[test]
+fn a_clock_that_tells_no_time_decides_nothing() {
+    let request = Request::new("GET", "/a");
+    let now = UNIX_EPOCH + Duration::from_secs(400_000_000_000);
+    let facts = Facts { now, ..request.facts(None, None) };
+    for part in ["times", "notTimes"] {
+        for effect in ["allow", "deny"] {
+            let rule = format!(
+                "{{ name: r, {effect}: {{ requests: [{{ paths: [\"/**\"] }}], {part}: [{{ zone: UTC, days: [Mon] }}] }} }}"
+            );
+            let set = compile(&[rule]);
+            let decision = set.decide(&facts);
+            assert!(
+                matches!(decision, Decision::Undecidable(_, UndecidableReason::NoTime)),
+                "{part} of {effect}: {decision:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_stronger_sign_in_is_asked_for_where_it_would_admit() {
     let set = compile(&[
         "{ name: refund, allow: { users: { roles: [support] }, requests: [{ paths: [/refund] }], \

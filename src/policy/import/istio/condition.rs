@@ -249,13 +249,14 @@ fn held(
         [name] => asked(name, values.clone()),
         _ => Asked::default(),
     };
-    if draft.bound == Bound::Inside {
-        let providers = draft.providers.names();
-        if providers.is_empty() {
-            draft.unsayable(field, principal::NO_PROVIDER);
+    let providers = draft.providers.names();
+    if providers.is_empty() {
+        if draft.unsayable(field, principal::NO_PROVIDER) == Unsayable::Drop {
             all.clear();
-            return;
         }
+        return;
+    }
+    if draft.bound == Bound::Inside {
         users.providers = Some(providers);
     }
     let joined: Option<Vec<Matcher>> =
