@@ -10,6 +10,7 @@ mod jwt_bundle;
 mod key;
 mod leaf;
 mod members;
+mod spiffe_bundle;
 mod spiffe_id;
 mod svid;
 
@@ -19,5 +20,6 @@ pub use jwt_bundle::{InvalidJwtBundle, JwtBundle};
 pub use key::{InvalidKey, PrivateKey};
 pub use leaf::{InvalidLeaf, Leaf};
 pub use members::Members;
+pub use spiffe_bundle::{Ignored, InvalidSpiffeBundle, KeyProblem, SpiffeBundle, WhyIgnored};
 pub use spiffe_id::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use svid::{InvalidSvid, WorkloadIdentity, X509Svid};
