@@ -12,6 +12,7 @@
 //! - **rule**: one named clause of an `AccessPolicy`.
 //! - **verdict**: the outcome of one Check: a permit or a denial, with the revision that judged it.
 //! - **bundle**: the trusted roots of a trust domain.
+//! - **revocation**: what is no longer trusted although its credentials are still good, until when, why and by whom.
 //! - **revision**: the name of one immutable snapshot of policies and keys.
 //!
 //! # Map
@@ -22,7 +23,7 @@
 //! 5  main -> cli
 //! 4  cli -> anything below;  config -> the Config types of roots and services
 //! 3  sidecar, control, demo -> anything below
-//! 2  authz, authn, certs, ca, mesh, xds, admin
+//! 2  authz, authn, certs, ca, revocation, mesh, xds, admin
 //! 1  policy -> identity
 //! 0  runtime, telemetry, proto
 //! ```
@@ -40,6 +41,7 @@ pub mod identity;
 pub mod mesh;
 pub mod policy;
 pub mod proto;
+pub mod revocation;
 pub mod runtime;
 pub mod sidecar;
 pub mod telemetry;

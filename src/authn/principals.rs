@@ -49,6 +49,33 @@ impl Principals {
     pub fn client(&self) -> Option<&User> {
         self.client.as_deref()
     }
+
+    /// Every workload that has a part in the request, by its SPIFFE ID: the peer, the proxy that speaks for it, and those
+    /// for which a credential speaks, such as a JWT-SVID. Beside each the serial number of its certificate in lower-case
+    /// hexadecimal; nothing where no certificate of it is shown.
+    pub fn workloads(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let shown = |peer| -> (&str, Option<&str>) { (Peer::id(peer).as_str(), Some(peer.serial())) };
+        let on_the_wire = [self.peer(), self.via()].into_iter().flatten().map(shown);
+        let users = [self.user(), self.client()].into_iter().flatten().flat_map(|user| {
+            let facts = user.facts();
+            // A mapping may take the subject from elsewhere; `sub` still says who got the token.
+            let sub = facts.claims().get("sub").and_then(serde_json::Value::as_str);
+            let sub = sub.filter(|sub| *sub != facts.subject());
+            [Some(facts.subject()), sub].into_iter().flatten()
+        });
+        let spoken_for = users
+            .filter(|subject| subject.starts_with("spiffe://"))
+            .map(|subject| (subject, self.serial_of(subject)));
+        on_the_wire.chain(spoken_for)
+    }
+
+    /// The serial number of the certificate on the wire, if it is this workload's.
+    fn serial_of(&self, id: &str) -> Option<&str> {
+        match &self.wire.as_ref()?.caller {
+            Caller::Workload(peer) => (peer.id().as_str() == id).then(|| peer.serial()),
+            Caller::Client(proven) => (proven.client.subject() == id).then(|| proven.client.serial()),
+        }
+    }
 }
 
 /// What peers are judged by.

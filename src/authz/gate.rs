@@ -16,13 +16,16 @@ use super::judge::{Judgement, judge};
 use super::need::{Learned, Need};
 use super::record::{CallerAttributes, Record};
 use super::request::{Envelope, Request};
+use super::request_id::RequestId;
 use super::respond;
+use super::revoked::Revoked;
 use super::snapshot::Snapshot;
 use super::verdict::{Denial, Verdict};
 use crate::authn::{ForwardRules, PeerRules, Unproven, Verifier, WorkloadRoots, authenticate};
-use crate::identity::{Members, TrustDomain};
+use crate::identity::{Members, SpiffeId, TrustDomain};
 use crate::policy::{HeaderValue, Headers as _, NoRecorder};
 use crate::proto::answer::Answer;
+use crate::revocation::RevocationList;
 use crate::runtime::{Asker, Clock};
 use crate::telemetry::CheckSpan;
 
@@ -34,6 +37,7 @@ pub struct Gate {
     forward: ForwardRules,
     /// Nothing until the certificate of this workload came with the mesh's roots.
     roots: ArcSwapOption<WorkloadRoots>,
+    revoked: Revoked,
     attributes: CallerAttributes,
     engines: Arc<Asker<Said>>,
     clock: Clock,
@@ -52,13 +56,6 @@ pub struct Judged<'s, 'a> {
     pub(super) request_id: RequestId<'a>,
     pub(super) received: SystemTime,
     pub(super) began: Instant,
-}
-
-/// The id that client and operator share: the request's own, or one made here.
-#[derive(Debug)]
-pub(super) enum RequestId<'a> {
-    Given(&'a str),
-    Made(String),
 }
 
 /// What is recorded after a panic. A constant: whatever panicked is not asked again.
@@ -104,15 +101,6 @@ impl From<Checked> for Outcome {
     }
 }
 
-impl RequestId<'_> {
-    pub(super) fn as_str(&self) -> &str {
-        match self {
-            Self::Given(id) => id,
-            Self::Made(id) => id,
-        }
-    }
-}
-
 impl Gate {
     /// A gate that judges under `snapshot` until it is replaced. Peers must be members of `domain`.
     #[must_use]
@@ -125,7 +113,14 @@ impl Gate {
         let snapshot = ArcSwap::from_pointee(snapshot);
         let (forward, roots) = (ForwardRules::nobody(), ArcSwapOption::empty());
         let (attributes, engines) = (CallerAttributes::Omit, Arc::default());
-        Self { snapshot, verifier, domain, forward, roots, attributes, engines, clock }
+        let revoked = Revoked::nothing();
+        Self { snapshot, verifier, domain, forward, roots, revoked, attributes, engines, clock }
+    }
+
+    /// Guards this workload: once it is revoked itself, nothing passes.
+    #[must_use]
+    pub fn guarding(self, own: SpiffeId) -> Self {
+        Self { revoked: self.revoked.guarding(own), ..self }
     }
 
     /// Says in records what the switch says of users and clients.
@@ -159,6 +154,22 @@ impl Gate {
     /// Judges every later request under `snapshot`; requests already being judged finish under theirs.
     pub fn replace(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Refuses from now on what this list revokes, with the same rules and keys.
+    pub fn revoke(&self, list: Arc<RevocationList>) {
+        self.revoked.replace(list);
+    }
+
+    /// What is revoked at this moment.
+    #[must_use]
+    pub fn revoked(&self) -> Arc<RevocationList> {
+        self.revoked.list()
+    }
+
+    /// The guarded workload has a certificate with this serial number from now on (lower-case hexadecimal).
+    pub fn hold(&self, serial: &str) {
+        self.revoked.hold(serial);
     }
 
     /// The snapshot of this moment.
@@ -261,6 +272,10 @@ impl Gate {
         let roots = self.roots.load();
         let members = Members::of(&self.domain).with_aliases(&snapshot.mesh().aliases);
         let rules = PeerRules { members, forward: &self.forward, roots: roots.as_deref() };
+        if let Some(denial) = self.revoked.own(members, now) {
+            let refused = Judged::refused(snapshot, envelope, denial, (now, began));
+            return Ok(Judged { request: Some(request), ..refused });
+        }
         let authenticated = authenticate(
             &self.verifier,
             snapshot.providers(),
@@ -270,21 +285,16 @@ impl Gate {
             now,
         );
         let (callers, verdict, audited) = match authenticated {
-            Ok(principals) => {
-                let callers = Callers::Proven(principals);
-                let memory = Some((&*self.engines, learned));
-                let engines = RequestEngines::new(snapshot.engines(), told, memory, now);
-                let judgement =
-                    judge(snapshot, &request, &callers, (&engines, now), &mut NoRecorder);
-                let Judgement { decision, audited } = judgement;
-                let questions = engines.questions(&decision);
-                if !questions.is_empty() {
-                    return Err(questions.into_iter().map(Need::Engine).collect());
+            Ok(principals) => match self.revoked.caller(&principals, members, now) {
+                Some(denial) => (Callers::Proven(principals), Verdict::Denial(denial), None),
+                None => {
+                    let callers = Callers::Proven(principals);
+                    let memory = Some((&*self.engines, learned));
+                    let engines = RequestEngines::new(snapshot.engines(), told, memory, now);
+                    let (verdict, audited) = by_rules(snapshot, &request, &callers, (&engines, now))?;
+                    (callers, verdict, audited)
                 }
-                let audited = audited.map(|decision| Audited::of(decision, callers.user()));
-                let verdict = denial::verdict(decision, callers.user());
-                (callers, verdict, audited)
-            }
+            },
             Err(Unproven::Refused(refused)) => {
                 (Callers::Unproven, Verdict::Denial(denial::unauthenticated(&refused)), None)
             }
@@ -317,6 +327,26 @@ impl Gate {
         let audited = judged.audited.as_ref().map(|audited| audited.code);
         (judged, Checked { answer, code, audited, ambiguity: None, elapsed })
     }
+}
+
+/// What the rules say, and what they would say if those in audit were enforced.
+type ByRules<'s> = (Verdict<'s>, Option<Audited<'s>>);
+
+/// Judges by the rules, unless engines have to be asked first.
+fn by_rules<'s>(
+    snapshot: &'s Snapshot,
+    request: &Request<'_>,
+    callers: &Callers,
+    (engines, now): (&RequestEngines<'_>, SystemTime),
+) -> Result<ByRules<'s>, Vec<Need>> {
+    let Judgement { decision, audited } =
+        judge(snapshot, request, callers, (engines, now), &mut NoRecorder);
+    let questions = engines.questions(&decision);
+    if !questions.is_empty() {
+        return Err(questions.into_iter().map(Need::Engine).collect());
+    }
+    let audited = audited.map(|decision| Audited::of(decision, callers.user()));
+    Ok((denial::verdict(decision, callers.user()), audited))
 }
 
 /// The span of the Check, joined to the caller's trace.
@@ -354,22 +384,6 @@ impl<'s, 'a> Judged<'s, 'a> {
             received,
             began,
         }
-    }
-}
-
-impl<'a> RequestId<'a> {
-    fn of(envelope: &Envelope<'a>) -> Self {
-        envelope.request_id.map_or_else(Self::random, Self::Given)
-    }
-}
-
-impl RequestId<'_> {
-    /// 64 random bits; an id to find a record by, no secret.
-    fn random() -> Self {
-        use std::hash::{BuildHasher as _, Hasher as _};
-        // Each state is seeded from the system's randomness once and stepped per instance.
-        let id = std::hash::RandomState::new().build_hasher().finish();
-        Self::Made(format!("{id:016x}"))
     }
 }
 

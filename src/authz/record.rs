@@ -19,6 +19,7 @@ pub const RECORD_FIELDS: &[&str] = &[
     "reason",
     "hint",
     "credential.provider",
+    "revoked.id",
     "rule.name",
     "audit.decision",
     "audit.code",
@@ -99,6 +100,9 @@ impl<'j> Record<'j> {
                 }
                 if let Some(provider) = denial.provider() {
                     text(out, "credential.provider", provider);
+                }
+                if let Some(id) = denial.revoked_workload() {
+                    text(out, "revoked.id", id);
                 }
             }
         }

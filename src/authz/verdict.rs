@@ -36,6 +36,8 @@ pub struct Denial<'s> {
     hint: Option<&'static str>,
     /// When it makes sense to try again.
     retry_after: Option<Duration>,
+    /// The workload that is revoked.
+    revoked: Option<Box<str>>,
 }
 
 impl<'s> Permit<'s> {
@@ -67,7 +69,14 @@ impl<'s> Denial<'s> {
             provider: None,
             hint: None,
             retry_after: None,
+            revoked: None,
         }
+    }
+
+    /// It is refused because this workload is revoked.
+    pub(super) fn revoked(mut self, id: &str) -> Self {
+        self.revoked = Some(id.into());
+        self
     }
 
     pub(super) fn by(mut self, rule: impl Into<Option<&'s RuleName>>) -> Self {
@@ -119,6 +128,12 @@ impl<'s> Denial<'s> {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         self.hint
+    }
+
+    /// The workload that is revoked, where that is why.
+    #[must_use]
+    pub fn revoked_workload(&self) -> Option<&str> {
+        self.revoked.as_deref()
     }
 
     /// What the client is told.

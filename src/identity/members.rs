@@ -33,6 +33,12 @@ impl<'a> Members<'a> {
     pub fn include(&self, id: &SpiffeId) -> bool {
         id.is_member_of(self.own) || self.aliases.iter().any(|domain| id.is_member_of(domain))
     }
+
+    /// True for a name that this mesh goes by.
+    #[must_use]
+    pub fn include_domain(&self, name: &str) -> bool {
+        self.own.as_str() == name || self.aliases.iter().any(|domain| domain.as_str() == name)
+    }
 }
 
 #[cfg(test)]

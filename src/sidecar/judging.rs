@@ -8,12 +8,11 @@ use tokio::sync::mpsc;
 
 use super::certificates::Certificates;
 use super::reload::{Reload, ReloadStatus};
-use super::{Config, Counts, Resources, StartError, authn_metrics};
+use super::{Config, Counts, Identity, Resources, StartError, authn_metrics};
 use crate::authn::{
     self, HttpClient, HttpOptions, KeyHandle, KeyRefresh, KeyStore, Verifier, WorkloadRoots,
 };
 use crate::authz::{Descriptors, Gate, Resolver};
-use crate::policy;
 use crate::runtime::{Clock, Drain, FileWatch, Ready, Tasks, read_bytes};
 use crate::telemetry::Metrics;
 
@@ -34,10 +33,11 @@ impl Judging {
     /// Loads rules and keys, and starts the tasks that follow them.
     pub(super) fn start(
         config: &Config,
-        (workload, clock): (policy::Workload, &Clock),
+        (own, clock): (Identity, &Clock),
         (ready, metrics): (&Ready, &Metrics),
         tasks: &mut Tasks,
     ) -> Result<Self, StartError> {
+        let Identity { id, workload } = own;
         // Watched before they are read, so that no change falls between.
         let files = FileWatch::new(&config.resources)?;
         let store = open_store(config)?;
@@ -51,6 +51,7 @@ impl Judging {
         let gate = Gate::new(resources.snapshot(), Arc::clone(&verifier), domain, clock.clone());
         let attributes = config.decision_log.caller_attributes.into();
         let gate = gate.with_forward(config.forward_rules()?).with_attributes(attributes);
+        let gate = gate.guarding(id);
         let gate = Arc::new(gate);
         let (new_keys, keys_received) = mpsc::channel(16);
         let client = HttpClient::new(&HttpOptions::system())?;
@@ -82,7 +83,7 @@ impl Judging {
         Ok(Self { gate, keys, resolver, status, counts })
     }
 
-    /// The gate trusts the roots that came with this workload's certificate.
+    /// The gate trusts the roots that came with this workload's certificate, and knows which one that is.
     pub(super) fn follow_roots(
         &self,
         certificates: &Certificates,
@@ -93,6 +94,9 @@ impl Judging {
         async move {
             loop {
                 let identity_now = identity.borrow_and_update().clone();
+                if let Some(identity) = identity_now.as_deref() {
+                    gate.hold(identity.svid.leaf().serial());
+                }
                 let roots = identity_now.as_deref().map(|identity| {
                     let intermediates = identity.svid.chain().get(1..).unwrap_or_default();
                     WorkloadRoots::compile(identity.bundles.own())

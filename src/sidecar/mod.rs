@@ -129,7 +129,8 @@ impl Bound {
     /// # Errors
     /// When any part of the configuration cannot be used as it is.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let Identity { id, workload } = config.validate()?;
+        let own = config.validate()?;
+        let id = own.id.clone();
         let metrics = Metrics::new();
         let ready = Ready::new();
         let mut tasks = Tasks::new();
@@ -137,7 +138,7 @@ impl Bound {
         let log = open_log(&config.decision_log)?;
         count_lost_lines(&metrics, &log);
 
-        let judging = Judging::start(&config, (workload, &clock), (&ready, &metrics), &mut tasks)?;
+        let judging = Judging::start(&config, (own, &clock), (&ready, &metrics), &mut tasks)?;
         let certificates =
             Certificates::start(&config, (&id, &clock), (&ready, &metrics), &mut tasks)?;
         if let Some(certificates) = &certificates {

@@ -4,6 +4,7 @@ mod bench;
 mod clients;
 mod forwarded;
 mod pki;
+mod revoked;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -76,6 +76,14 @@ const ADVICE: &[(&str, &str)] = &[
         "look at the caller's certificate and the roots that are trusted: /config of both sidecars",
     ),
     (
+        "peer_revoked",
+        "`hopgate revoke list` at the control plane tells why and by whom, `hopgate revoke lift` ends it",
+    ),
+    (
+        "workload_revoked",
+        "`hopgate revoke list` at the control plane tells why and by whom, `hopgate revoke lift` ends it",
+    ),
+    (
         "peer_",
         "look at the caller's certificate and the roots that are trusted: /config of both sidecars",
     ),
