@@ -35,6 +35,10 @@ fn help_is_as_agreed() {
         &["token", "inspect"],
         &["token", "mint"],
         &["token", "key"],
+        &["revoke"],
+        &["revoke", "workload"],
+        &["revoke", "list"],
+        &["revoke", "lift"],
         &["completions"],
     ] {
         let output = hopgate(&[verb, &["--help"]].concat());

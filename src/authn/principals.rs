@@ -54,7 +54,8 @@ impl Principals {
     /// for which a credential speaks, such as a JWT-SVID. Beside each the serial number of its certificate in lower-case
     /// hexadecimal; nothing where no certificate of it is shown.
     pub fn workloads(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        let shown = |peer| -> (&str, Option<&str>) { (Peer::id(peer).as_str(), Some(peer.serial())) };
+        let shown =
+            |peer| -> (&str, Option<&str>) { (Peer::id(peer).as_str(), Some(peer.serial())) };
         let on_the_wire = [self.peer(), self.via()].into_iter().flatten().map(shown);
         let users = [self.user(), self.client()].into_iter().flatten().flat_map(|user| {
             let facts = user.facts();
@@ -73,7 +74,9 @@ impl Principals {
     fn serial_of(&self, id: &str) -> Option<&str> {
         match &self.wire.as_ref()?.caller {
             Caller::Workload(peer) => (peer.id().as_str() == id).then(|| peer.serial()),
-            Caller::Client(proven) => (proven.client.subject() == id).then(|| proven.client.serial()),
+            Caller::Client(proven) => {
+                (proven.client.subject() == id).then(|| proven.client.serial())
+            }
         }
     }
 }

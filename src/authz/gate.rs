@@ -291,7 +291,8 @@ impl Gate {
                     let callers = Callers::Proven(principals);
                     let memory = Some((&*self.engines, learned));
                     let engines = RequestEngines::new(snapshot.engines(), told, memory, now);
-                    let (verdict, audited) = by_rules(snapshot, &request, &callers, (&engines, now))?;
+                    let (verdict, audited) =
+                        by_rules(snapshot, &request, &callers, (&engines, now))?;
                     (callers, verdict, audited)
                 }
             },

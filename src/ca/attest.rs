@@ -7,7 +7,10 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
-use crate::identity::{InvalidLeaf, Leaf, SpiffeId, TrustBundle, TrustDomain};
+use tokio::sync::watch;
+
+use crate::identity::{InvalidLeaf, Leaf, Members, SpiffeId, TrustBundle, TrustDomain};
+use crate::revocation::{Certificate, RevocationList, Subject};
 
 use super::token::{PendingToken, TokenRefused, TokenStore};
 
@@ -65,6 +68,9 @@ pub enum AttestRefused {
     /// The control plane's identity is nobody else's.
     #[error("this identity is reserved")]
     Reserved,
+    /// The operator trusts it no longer.
+    #[error("{0} is revoked")]
+    Revoked(Subject),
 }
 
 /// Proves callers against one authority.
@@ -72,6 +78,7 @@ pub struct Attestor {
     domain: TrustDomain,
     verifier: Arc<dyn ClientCertVerifier>,
     tokens: Arc<TokenStore>,
+    revoked: watch::Receiver<Arc<RevocationList>>,
 }
 
 /// True for the control plane's own identity.
@@ -130,7 +137,14 @@ impl Attestor {
         let verifier =
             WebPkiClientVerifier::builder_with_provider(bundle.to_root_store(), provider)
                 .build()?;
-        Ok(Self { domain: bundle.domain().clone(), verifier, tokens })
+        let (_, revoked) = watch::channel(Arc::default());
+        Ok(Self { domain: bundle.domain().clone(), verifier, tokens, revoked })
+    }
+
+    /// Refuses whoever these lists revoke, as each becomes known.
+    #[must_use]
+    pub fn refusing(self, revoked: watch::Receiver<Arc<RevocationList>>) -> Self {
+        Self { revoked, ..self }
     }
 
     /// Says who the caller is, or why that is not known. A token is not used up by this.
@@ -148,15 +162,28 @@ impl Attestor {
             .transpose()?;
         let certified =
             credentials.certificates.map(|chain| self.certified(chain, now)).transpose()?;
-        let (id, by) = match (&token, certified) {
+        // A token proves the workload by itself, so a certificate beside it may be a revoked one.
+        let (id, by, certificate) = match (&token, &certified) {
             (None, None) => return Err(AttestRefused::NoCredentials),
-            (Some(token), None) => (token.workload().clone(), Attestation::JoinToken),
-            (None, Some(id)) => (id, Attestation::Certificate),
-            (Some(token), Some(id)) if *token.workload() == id => (id, Attestation::Both),
+            (Some(token), None) => {
+                (token.workload().clone(), Attestation::JoinToken, Certificate::Unneeded)
+            }
+            (None, Some(leaf)) => {
+                let serial = Certificate::Serial(leaf.serial());
+                (leaf.id().clone(), Attestation::Certificate, serial)
+            }
+            (Some(token), Some(leaf)) if token.workload() == leaf.id() => {
+                (leaf.id().clone(), Attestation::Both, Certificate::Unneeded)
+            }
             (Some(_), Some(_)) => return Err(AttestRefused::Disagree),
         };
         if is_reserved(&id) {
             return Err(AttestRefused::Reserved);
+        }
+        let revoked = Arc::clone(&self.revoked.borrow());
+        let members = Members::of(&self.domain);
+        if let Some(entry) = revoked.find(id.as_str(), certificate, members, now) {
+            return Err(AttestRefused::Revoked(entry.subject.clone()));
         }
         Ok(Attested { id, by, token })
     }
@@ -167,7 +194,7 @@ impl Attestor {
         &self,
         chain: &[CertificateDer<'static>],
         now: SystemTime,
-    ) -> Result<SpiffeId, AttestRefused> {
+    ) -> Result<Leaf, AttestRefused> {
         let Some((first, intermediates)) = chain.split_first() else {
             return Err(AttestRefused::NoCredentials);
         };
@@ -179,6 +206,6 @@ impl Attestor {
         if !leaf.id().is_member_of(&self.domain) || leaf.id().service_account().is_none() {
             return Err(AttestRefused::Foreign);
         }
-        Ok(leaf.id().clone())
+        Ok(leaf)
     }
 }

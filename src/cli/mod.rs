@@ -10,6 +10,7 @@ mod environment;
 mod envoy;
 mod explain;
 mod policy;
+mod revoke;
 mod sidecar;
 mod token;
 
@@ -61,6 +62,8 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     /// Look at a token, make one for tests, make an API key
     Token(token::TokenArgs),
+    /// Trust a workload no longer, see who is revoked, trust again
+    Revoke(revoke::RevokeArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Revoke(args) => revoke::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -10,6 +10,9 @@ use crate::ca::{Lifetime, SuppliedFiles};
 use crate::identity::TrustDomain;
 use crate::runtime::Address;
 
+/// The operator's socket in the directory of the control plane.
+const OPERATOR_SOCKET: &str = "operator.sock";
+
 /// The control plane's configuration file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -30,6 +33,9 @@ pub struct Config {
     /// Health and metrics.
     #[serde(default)]
     pub admin: Option<Admin>,
+    /// Where the operator's commands are taken; a unix socket. `operator.sock` in `directory` if it is not said.
+    #[serde(default)]
+    pub operator: Option<Operator>,
     /// An authority that the operator supplies instead of one made in `directory`.
     #[serde(default)]
     pub authority: Option<SuppliedFiles>,
@@ -43,12 +49,23 @@ pub struct Admin {
     pub listen: Address,
 }
 
+/// The operator's door.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Operator {
+    /// Where it listens: a unix socket, which tells who is at the other end.
+    pub listen: Address,
+}
+
 /// A field of the configuration cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
     /// Sidecars verify the server by name.
     #[error("serverNames: at least one is needed")]
     NoServerName,
+    /// The operator's door must tell who calls.
+    #[error("operator.listen: {0} is no unix socket; write unix:/path/to.sock")]
+    Operator(Address),
     /// Neither DNS name nor IP address.
     #[error("serverNames: {0:?} is neither a DNS name nor an IP address")]
     ServerName(String),
@@ -65,10 +82,22 @@ impl Config {
         if let Some(Admin { listen: Address::Unix(path) }) = &mut self.admin {
             join(path);
         }
+        if let Some(Operator { listen: Address::Unix(path) }) = &mut self.operator {
+            join(path);
+        }
         if let Some(SuppliedFiles { root, certificate, key }) = &mut self.authority {
             join(root);
             join(certificate);
             join(key);
+        }
+    }
+
+    /// Where the operator's commands are taken.
+    #[must_use]
+    pub fn operator(&self) -> Address {
+        match &self.operator {
+            Some(Operator { listen }) => listen.clone(),
+            None => Address::Unix(self.directory.join(OPERATOR_SOCKET)),
         }
     }
 
@@ -79,6 +108,9 @@ impl Config {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         if self.server_names.is_empty() {
             return Err(InvalidConfig::NoServerName);
+        }
+        if let Some(Operator { listen: other @ Address::Tcp(_) }) = &self.operator {
+            return Err(InvalidConfig::Operator(other.clone()));
         }
         match self.server_names.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {
             Some(bad) => Err(InvalidConfig::ServerName(bad.clone())),
@@ -123,6 +155,7 @@ mod tests {
         config.resolve(Path::new("/etc/hopgate"));
         assert_eq!(config.directory, Path::new("/etc/hopgate/ca"));
         assert_eq!(config.leaf_lifetime, Lifetime::DEFAULT);
+        assert_eq!(config.operator().to_string(), "unix:/etc/hopgate/ca/operator.sock");
         assert_eq!(config.validate(), Ok(()));
     }
 
@@ -138,6 +171,11 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(parse(r#","leafLifetime":"24h","admin":{"listen":"127.0.0.1:0"}"#).is_ok());
+        let operator = |listen: &str| {
+            parse(&format!(r#","operator":{{"listen":"{listen}"}}"#)).unwrap().validate()
+        };
+        assert!(matches!(operator("127.0.0.1:0"), Err(InvalidConfig::Operator(_))));
+        assert_eq!(operator("unix:here.sock"), Ok(()));
         let names = |json: &str| parse(&format!(r#","serverNames":{json}"#)).unwrap().validate();
         assert_eq!(names("[]"), Err(InvalidConfig::NoServerName));
         assert!(matches!(names(r#"["a b"]"#), Err(InvalidConfig::ServerName(_))));

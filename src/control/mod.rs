@@ -1,6 +1,7 @@
 //! The control plane process: for now, the certificate authority behind Istio's signing contract.
 
 mod config;
+mod operator;
 mod own;
 mod signing;
 mod tls;
@@ -15,9 +16,10 @@ use crate::ca::{
     workload_id,
 };
 use crate::identity::TrustBundle;
+use crate::revocation::{RevocationError, RevocationStore};
 use crate::runtime::{Address, BindError, Clock, Drain, Listener, Ready, ReadyFlag, Tasks};
 
-pub use config::{Admin, Config, InvalidConfig};
+pub use config::{Admin, Config, InvalidConfig, Operator};
 
 use own::OwnCertificate;
 use signing::Signing;
@@ -35,6 +37,8 @@ pub struct Control {
     own: Arc<OwnCertificate>,
     listener: Listener,
     address: Address,
+    revocations: Arc<RevocationStore>,
+    operator: Listener,
     clock: Clock,
     ready: Ready,
     serving: ReadyFlag,
@@ -49,6 +53,9 @@ pub enum ControlError {
     /// The tokens are at fault.
     #[error(transparent)]
     Tokens(#[from] TokenError),
+    /// The revocations are at fault.
+    #[error(transparent)]
+    Revocations(#[from] RevocationError),
     /// The configuration is at fault.
     #[error(transparent)]
     Config(#[from] InvalidConfig),
@@ -89,11 +96,14 @@ impl Control {
             Some(files) => Authority::supplied(files, domain, now)?,
         });
         let tokens = Arc::new(TokenStore::open(&config.directory)?);
-        let attestor = Attestor::new(authority.bundle(), Arc::clone(&tokens))?;
+        let revocations = Arc::new(RevocationStore::open(&config.directory)?);
+        let attestor =
+            Attestor::new(authority.bundle(), Arc::clone(&tokens))?.refusing(revocations.follow());
         let names = config.server_names.clone();
         let own = OwnCertificate::new(Arc::clone(&authority), (names, config.leaf_lifetime), now)?;
         let listener = config.listen.bind().await?;
         let address = listener.address().map_err(ControlError::Address)?;
+        let operator = config.operator().bind().await?;
         let ready = Ready::new();
         let serving = ready.require("signing");
         Ok(Self {
@@ -104,6 +114,8 @@ impl Control {
             own: Arc::new(own),
             listener,
             address,
+            revocations,
+            operator,
             clock,
             ready,
             serving,
@@ -171,6 +183,19 @@ impl Control {
                 })
                 .await
         });
+        let desk = operator::Desk {
+            store: Arc::clone(&self.revocations),
+            domain: self.authority.bundle().domain().clone(),
+            clock: self.clock.clone(),
+        };
+        tasks.spawn(
+            "operator",
+            operator::serve(self.operator, operator::revocations(desk), tasks.drain()),
+        );
+        tasks.spawn(
+            "revocations",
+            operator::sweep(self.revocations, self.clock.clone(), tasks.drain()),
+        );
         tasks.spawn(
             "authority upkeep",
             upkeep((self.authority, self.own, self.tokens), self.clock, tasks.drain()),

@@ -21,6 +21,7 @@ use crate::proto::istio::istio_certificate_service_server::{
     IstioCertificateService, IstioCertificateServiceServer,
 };
 use crate::proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use crate::revocation::{RevokedWorkload, Subject};
 use crate::runtime::Clock;
 
 use super::tls::PeerCertificates;
@@ -208,6 +209,12 @@ fn attest_status(refused: &AttestRefused) -> Status {
             Status::permission_denied("token and certificate name different workloads")
         }
         AttestRefused::Reserved => Status::permission_denied("this identity is reserved"),
+        AttestRefused::Revoked(Subject::Workload(RevokedWorkload { id: _, serial: None })) => {
+            Status::permission_denied("this workload is revoked")
+        }
+        AttestRefused::Revoked(Subject::Workload(RevokedWorkload { id: _, serial: Some(_) })) => {
+            Status::permission_denied("this certificate is revoked; a join token is needed")
+        }
     }
 }
 

@@ -113,6 +113,16 @@ impl TryFrom<RawRevocation> for Revocation {
     }
 }
 
+impl Revocation {
+    /// Reads what somebody says now, whatever stands in `since`.
+    ///
+    /// # Errors
+    /// When a field cannot be read.
+    pub fn said_at(raw: RawRevocation, now: SystemTime) -> Result<Self, InvalidRevocation> {
+        Self::try_from(RawRevocation { since: rfc3339(now), ..raw })
+    }
+}
+
 /// A moment of RFC 3339 from 1970 on.
 fn moment(field: &'static str, text: &str) -> Result<SystemTime, InvalidRevocation> {
     let invalid = || InvalidRevocation::Time { field, text: text.chars().take(80).collect() };
@@ -145,7 +155,10 @@ mod tests {
         );
         let one = read(&one).unwrap();
         let raw = RawRevocation::from(&one);
-        assert_eq!((raw.serial.as_deref(), raw.until.as_deref()), (Some("ab"), Some("2026-09-21T14:13:20Z")));
+        assert_eq!(
+            (raw.serial.as_deref(), raw.until.as_deref()),
+            (Some("ab"), Some("2026-09-21T14:13:20Z"))
+        );
         assert_eq!(Revocation::try_from(raw).unwrap(), one);
     }
 

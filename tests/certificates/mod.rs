@@ -4,5 +4,6 @@ mod authority;
 mod parts;
 mod renewal;
 mod requests;
+mod revoked;
 mod signing;
 mod tokens;

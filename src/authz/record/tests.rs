@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::super::callers::{Callers, Supposed};
 use super::super::denial;
-use super::super::gate::RequestId;
 use super::super::request::Envelope;
+use super::super::request_id::RequestId;
 use super::super::snapshot::Snapshot;
 use super::*;
 use crate::authn::{Files, Providers};

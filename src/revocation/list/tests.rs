@@ -31,10 +31,7 @@ struct Mesh {
 
 fn mesh(aliases: &[&str]) -> Mesh {
     let domain = |name: &str| TrustDomain::parse(name).unwrap();
-    Mesh {
-        own: domain("mesh.example"),
-        aliases: aliases.iter().map(|name| domain(name)).collect(),
-    }
+    Mesh { own: domain("mesh.example"), aliases: aliases.iter().map(|name| domain(name)).collect() }
 }
 
 impl Mesh {
@@ -128,9 +125,8 @@ fn of_two_the_longer_counts_and_too_many_are_none() {
         assert!(mesh(&[]).refuses(&list, ORDERS, Certificate::Unseen, 119), "{order:?}");
     }
     let many = |count: usize| {
-        (0..count).map(|n| {
-            revoked(&format!("spiffe://mesh.example/ns/a/sa/w{n}"), None, Until::Lifted)
-        })
+        (0..count)
+            .map(|n| revoked(&format!("spiffe://mesh.example/ns/a/sa/w{n}"), None, Until::Lifted))
     };
     assert_eq!(RevocationList::new(many(MAX_REVOCATIONS)).unwrap().len(), MAX_REVOCATIONS);
     assert_eq!(RevocationList::new(many(MAX_REVOCATIONS + 1)), Err(TooMany));

@@ -124,7 +124,7 @@ fn a_damaged_or_exposed_file_is_never_an_empty_list() {
         "",
         "{}",
         "[]",
-        &good[..good.len() / 2],
+        good.get(..good.len() / 2).unwrap(),
         &good.replace("\"version\": 1", "\"version\": 2"),
         &good.replace("\"workload\"", "\"user\""),
         &good.replace("spiffe://", "spiffe:/"),
