@@ -71,7 +71,7 @@ impl Revoked {
         };
         let entry = told.list.find(own.as_str(), certificate, members, now)?;
         let reason = format!("this workload is revoked itself: {}", said(entry));
-        Some(Denial::new("workload_revoked", reason).revoked(own.as_str()))
+        Some(Denial::workload_revoked(own.as_str(), reason))
     }
 
     /// Whoever calls, the proxy that speaks for it, and the workloads for which its tokens speak.
@@ -97,7 +97,7 @@ impl Revoked {
                 }
                 (Subject::Workload(_), _) => format!("{} is revoked: {}", entry.subject, said(entry)),
             };
-            Some(Denial::new("peer_revoked", reason).revoked(id))
+            Some(Denial::peer_revoked(id, reason))
         })
     }
 }

@@ -30,14 +30,12 @@ pub struct Denial<'s> {
     challenge: Challenge,
     rule: Option<&'s RuleName>,
     reason: Cow<'static, str>,
-    /// Under whose rules a credential was refused.
-    provider: Option<Box<str>>,
+    /// Under whose rules a credential was refused, or the workload that is revoked: the code says which.
+    about: Option<Box<str>>,
     /// What to do about it.
     hint: Option<&'static str>,
     /// When it makes sense to try again.
     retry_after: Option<Duration>,
-    /// The workload that is revoked.
-    revoked: Option<Box<str>>,
 }
 
 impl<'s> Permit<'s> {
@@ -66,17 +64,20 @@ impl<'s> Denial<'s> {
             challenge: Challenge::None,
             rule: None,
             reason: reason.into(),
-            provider: None,
+            about: None,
             hint: None,
             retry_after: None,
-            revoked: None,
         }
     }
 
-    /// It is refused because this workload is revoked.
-    pub(super) fn revoked(mut self, id: &str) -> Self {
-        self.revoked = Some(id.into());
-        self
+    /// Refused because the peer, or whoever speaks for it, is this revoked workload.
+    pub(super) fn peer_revoked(id: &str, reason: String) -> Self {
+        Self { about: Some(id.into()), ..Self::new("peer_revoked", reason) }
+    }
+
+    /// Refused because the workload that is guarded is revoked.
+    pub(super) fn workload_revoked(id: &str, reason: String) -> Self {
+        Self { about: Some(id.into()), ..Self::new("workload_revoked", reason) }
     }
 
     pub(super) fn by(mut self, rule: impl Into<Option<&'s RuleName>>) -> Self {
@@ -91,7 +92,7 @@ impl<'s> Denial<'s> {
 
     /// A credential was refused under the rules of this provider, which is not to say that it is from it.
     pub(super) fn under(mut self, provider: Option<&str>) -> Self {
-        self.provider = provider.map(Into::into);
+        self.about = provider.map(Into::into);
         self
     }
 
@@ -121,7 +122,7 @@ impl<'s> Denial<'s> {
     /// The provider under whose rules a credential was refused, where it was one. It is not proven to be from it.
     #[must_use]
     pub fn provider(&self) -> Option<&str> {
-        self.provider.as_deref()
+        self.about.as_deref().filter(|_| !self.is_revocation())
     }
 
     /// What the operator could do about it, where there is a next step.
@@ -133,7 +134,11 @@ impl<'s> Denial<'s> {
     /// The workload that is revoked, where that is why.
     #[must_use]
     pub fn revoked_workload(&self) -> Option<&str> {
-        self.revoked.as_deref()
+        self.about.as_deref().filter(|_| self.is_revocation())
+    }
+
+    fn is_revocation(&self) -> bool {
+        matches!(self.code.name, "peer_revoked" | "workload_revoked")
     }
 
     /// What the client is told.

@@ -34,13 +34,13 @@ impl Told {
         if (200..300).contains(&status) {
             return Ok(body);
         }
-        let words = body["error"].as_str().map(str::to_owned);
+        let words = body.get("error").and_then(Value::as_str).map(str::to_owned);
         anyhow::bail!(words.unwrap_or_else(|| format!("{from}: answers {status}")))
     }
 
     /// The same, but that there is no such thing is an answer too.
     pub(super) fn found(self) -> anyhow::Result<Result<Value, String>> {
-        match (self.status, self.body["error"].as_str()) {
+        match (self.status, self.body.get("error").and_then(Value::as_str)) {
             (404, Some(words)) => Ok(Err(words.to_owned())),
             (_, _) => self.done().map(Ok),
         }

@@ -15,7 +15,7 @@ pub(super) fn revoked(told: &Value, output: Output, out: &mut dyn Write) -> anyh
     }
     let revocation = one(told)?;
     let (what, until) = (subject(&revocation), until(&revocation));
-    match told["outcome"].as_str() {
+    match told.get("outcome").and_then(Value::as_str) {
         Some("added") => writeln!(out, "{what} is revoked {until}")?,
         Some("extended") => {
             writeln!(out, "{what} was revoked for a shorter time and is now {until}")?
@@ -48,7 +48,7 @@ pub(super) fn list(told: &Value, output: Output, out: &mut dyn Write) -> anyhow:
         return json(told, out);
     }
     let all: Vec<RawRevocation> =
-        serde_json::from_value(told["revocations"].clone()).context("revocations")?;
+        serde_json::from_value(field(told, "revocations")).context("revocations")?;
     if all.is_empty() {
         writeln!(out, "nothing is revoked")?;
         return Ok(());
@@ -58,7 +58,7 @@ pub(super) fn list(told: &Value, output: Output, out: &mut dyn Write) -> anyhow:
         .map(|one| {
             let RawRevocation { kind: _, id, serial, since: _, until, reason, by } = one;
             let (serial, until) = (serial.unwrap_or_else(|| "all".to_owned()), until);
-            [id, serial, until.unwrap_or_else(|| "lifted".to_owned()), by, reason]
+            [id, serial, until.unwrap_or_else(|| "it is lifted".to_owned()), by, reason]
         })
         .collect();
     let head = ["workload", "certificate", "until", "by", "reason"].map(str::to_owned);
@@ -82,7 +82,11 @@ fn json(told: &Value, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn one(told: &Value) -> anyhow::Result<RawRevocation> {
-    serde_json::from_value(told["revocation"].clone()).context("revocation")
+    serde_json::from_value(field(told, "revocation")).context("revocation")
+}
+
+fn field(told: &Value, name: &str) -> Value {
+    told.get(name).cloned().unwrap_or_default()
 }
 
 fn subject(revocation: &RawRevocation) -> String {
