@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
 use tokio::sync::watch;
 
-use crate::identity::{InvalidLeaf, Leaf, Members, SpiffeId, TrustBundle, TrustDomain};
+use crate::identity::{InvalidLeaf, Leaf, Members, SpiffeId, TrustDomain};
 use crate::revocation::{Certificate, RevocationList, Subject};
 
+use super::authority::Authority;
 use super::token::{PendingToken, TokenRefused, TokenStore};
 
 /// The control plane's own identity. No token and no certificate gives it to anybody else.
@@ -125,20 +125,17 @@ impl Attested {
 }
 
 impl Attestor {
-    /// Proves callers against the roots of `bundle` and the tokens of `tokens`.
+    /// Proves callers against the roots that `authority` trusts at that time and the tokens of `tokens`.
     ///
     /// # Errors
     /// When the roots make no verifier.
     pub fn new(
-        bundle: &TrustBundle,
+        authority: &Authority,
         tokens: Arc<TokenStore>,
     ) -> Result<Self, rustls::server::VerifierBuilderError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(bundle.to_root_store(), provider)
-                .build()?;
+        let verifier = authority.client_verifier()?;
         let (_, revoked) = watch::channel(Arc::default());
-        Ok(Self { domain: bundle.domain().clone(), verifier, tokens, revoked })
+        Ok(Self { domain: authority.domain().clone(), verifier, tokens, revoked })
     }
 
     /// Refuses whoever these lists revoke, as each becomes known.

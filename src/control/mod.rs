@@ -93,12 +93,12 @@ impl Control {
         let domain = &config.trust_domain;
         let authority = Arc::new(match &config.authority {
             None => Authority::open(&config.directory, domain, now)?,
-            Some(files) => Authority::supplied(files, domain, now)?,
+            Some(files) => Authority::supplied(files, &config.directory, domain, now)?,
         });
         let tokens = Arc::new(TokenStore::open(&config.directory)?);
         let revocations = Arc::new(RevocationStore::open(&config.directory)?);
         let attestor =
-            Attestor::new(authority.bundle(), Arc::clone(&tokens))?.refusing(revocations.follow());
+            Attestor::new(&authority, Arc::clone(&tokens))?.refusing(revocations.follow());
         let names = config.server_names.clone();
         let own = OwnCertificate::new(Arc::clone(&authority), (names, config.leaf_lifetime), now)?;
         let listener = config.listen.bind().await?;
@@ -128,9 +128,9 @@ impl Control {
         &self.address
     }
 
-    /// The root that sidecars must trust.
+    /// The roots that sidecars must trust now.
     #[must_use]
-    pub fn bundle(&self) -> &TrustBundle {
+    pub fn bundle(&self) -> TrustBundle {
         self.authority.bundle()
     }
 
@@ -156,8 +156,8 @@ impl Control {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn start(self, tasks: &mut Tasks) -> Result<(), ControlError> {
-        let roots = self.authority.bundle().to_root_store();
-        let acceptor = tls::acceptor(Arc::clone(&self.own), roots, &self.clock)?;
+        let verifier = self.authority.client_verifier()?;
+        let acceptor = tls::acceptor(Arc::clone(&self.own), verifier, &self.clock)?;
         let signing = Signing::new(
             (self.authority.clone(), self.attestor, self.tokens.clone()),
             self.lifetime,
@@ -229,9 +229,12 @@ async fn upkeep(
     drain: Drain,
 ) -> Result<(), ControlError> {
     let mut next_sweep = clock.now();
+    let mut trust = authority.trust();
     loop {
         tokio::select! {
             () = drain.begun() => return Ok(()),
+            // A retired generation must not vouch for this process a moment longer.
+            _ = trust.changed() => {}
             () = tokio::time::sleep(UPKEEP) => {}
         }
         let now = clock.now();

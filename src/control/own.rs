@@ -22,9 +22,10 @@ pub(super) struct OwnCertificate {
     plan: Mutex<Plan>,
 }
 
-#[derive(Clone, Copy)]
 struct Plan {
     schedule: Schedule,
+    /// Which issuing key signed it.
+    signed_by: String,
     retry: Option<Retry>,
 }
 
@@ -34,26 +35,30 @@ impl OwnCertificate {
         (names, lifetime): (Vec<String>, Lifetime),
         now: SystemTime,
     ) -> Result<Self, ControlError> {
+        let signed_by = authority.own_key_id();
         let (key, schedule) = issue(&authority, &names, lifetime, now)?;
         Ok(Self {
             authority,
             names,
             lifetime,
             current: ArcSwap::from_pointee(key),
-            plan: Mutex::new(Plan { schedule, retry: None }),
+            plan: Mutex::new(Plan { schedule, signed_by, retry: None }),
         })
     }
 
-    /// Replaces the certificate when it is due. On failure the old one stays and the next tick tries again.
+    /// Replaces the certificate when it is due, or when another issuing key signs by now. On failure the old one stays
+    /// and the next tick tries again.
     pub(super) fn renew_if_due(&self, now: SystemTime) {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        if next(Some(&plan.schedule), plan.retry.as_ref(), now) != Next::Attempt {
+        let signed_by = self.authority.own_key_id();
+        let due = next(Some(&plan.schedule), plan.retry.as_ref(), now) == Next::Attempt;
+        if !due && plan.signed_by == signed_by {
             return;
         }
         match issue(&self.authority, &self.names, self.lifetime, now) {
             Ok((key, schedule)) => {
                 self.current.store(Arc::new(key));
-                *plan = Plan { schedule, retry: None };
+                *plan = Plan { schedule, signed_by, retry: None };
                 tracing::info!("renewed the control plane's own certificate");
             }
             Err(error) => {

@@ -7,15 +7,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
+use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier};
-use rustls::{HandshakeKind, RootCertStore};
+use rustls::server::{NoServerSessionStorage, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use crate::ca::FollowingVerifier;
 use crate::certs::time_provider;
 use crate::runtime::{Clock, Connection, Listener};
 
@@ -39,13 +40,10 @@ pub(super) struct Secured {
 
 pub(super) fn acceptor(
     own: Arc<OwnCertificate>,
-    roots: Arc<RootCertStore>,
+    verifier: Arc<FollowingVerifier>,
     clock: &Clock,
 ) -> Result<TlsAcceptor, ControlError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
-        .allow_unauthenticated()
-        .build()?;
     let mut config = ServerConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(ControlError::Tls)?

@@ -96,7 +96,7 @@ impl Office {
     pub fn open(directory: &Path, now: SystemTime) -> Self {
         let authority = Authority::open(directory, &domain(), now).unwrap();
         let tokens = Arc::new(TokenStore::open(directory).unwrap());
-        let attestor = Attestor::new(authority.bundle(), Arc::clone(&tokens)).unwrap();
+        let attestor = Attestor::new(&authority, Arc::clone(&tokens)).unwrap();
         Self { directory: directory.to_path_buf(), authority, tokens, attestor }
     }
 
@@ -110,7 +110,7 @@ impl Office {
         let lifetime = Lifetime::new(lifetime).unwrap();
         let unreleased = self.authority.sign(attested, &request, lifetime, now).unwrap();
         let chain = ders(&unreleased.release(&self.tokens).unwrap().chain_pem()[..2]);
-        X509Svid::new(chain, key, self.authority.bundle(), now).unwrap()
+        X509Svid::new(chain, key, &self.authority.bundle(), now).unwrap()
     }
 
     pub fn identity(&self, workload: &str, now: SystemTime) -> WorkloadIdentity {
@@ -145,7 +145,7 @@ impl Plane {
         config.resolve(&directory.0);
         let control = Control::bind(&config, clock.clone()).await.unwrap();
         let hopgate::runtime::Address::Tcp(address) = control.address() else { panic!("TCP") };
-        let (port, bundle) = (address.port(), control.bundle().clone());
+        let (port, bundle) = (address.port(), control.bundle());
         let ready = control.ready();
         let mut tasks = Tasks::new();
         assert!(!ready.missing().is_empty());

@@ -386,15 +386,16 @@ fn x509_key(csr: &str) -> Vec<u8> {
 
 /// Signs the key for payments with the authority's own files, past all of its checks.
 fn sign_raw(office: &Office, key: &[u8]) -> Vec<String> {
-    let read = |name: &str| fs::read_to_string(office.directory.join(name)).unwrap();
-    let pair = rcgen::KeyPair::from_pem(&read("issuing.key")).unwrap();
-    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("issuing.pem"), pair).unwrap();
+    let generations = office.directory.join("generations");
+    let read = |name: &str| fs::read_to_string(generations.join(name)).unwrap();
+    let pair = rcgen::KeyPair::from_pem(&read("1.issuing-1.key")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("1.issuing-1.pem"), pair).unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.subject_alt_names = vec![super::parts::uri(id(PAYMENTS).as_str())];
     params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
     let key = rcgen::SubjectPublicKeyInfo::from_der(key).unwrap();
-    vec![params.signed_by(&key, &issuer).unwrap().pem(), read("issuing.pem")]
+    vec![params.signed_by(&key, &issuer).unwrap().pem(), read("1.issuing-1.pem")]
 }
 
 fn put(directory: &Directory, identity: &WorkloadIdentity) {

@@ -1,0 +1,185 @@
+//! How an authority is opened: from a vault, where the first start makes one, or from files that the operator supplies.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::ca::generation::{Generation, Names, new_jwt_key};
+use crate::ca::state::{State, unix};
+use crate::ca::store::{Directory, MAX_PEM};
+use crate::ca::vault::{Files, Found, Kept, OldFiles, STATE, Vault, seal, unseal};
+use crate::identity::TrustDomain;
+use crate::runtime::{read_limited, read_secret, write_atomic};
+
+use super::{Authority, AuthorityError, Current, Keeper, SuppliedFiles, Trust};
+
+/// The name of the JWT key beside an authority that the operator supplies.
+const JWT_KEY: &str = "jwt.key";
+
+impl Authority {
+    /// Opens the authority in `directory`, or makes one if the directory is absent or empty.
+    ///
+    /// # Errors
+    /// When the directory is in use, exposed, partial or damaged. A new root is never made over an old one.
+    pub fn open(
+        directory: &Path,
+        domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        Self::open_in(Box::new(Directory::open(directory)?), domain, now)
+    }
+
+    /// Opens the authority in `vault`, or makes one if there never was one.
+    ///
+    /// # Errors
+    /// When the vault fails or holds a part of an authority, or one that is damaged.
+    pub fn open_in(
+        vault: Box<dyn Vault>,
+        domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        let current = match vault.load()? {
+            Found::Nothing => {
+                // First the intention: what a crash leaves of the files is then known to be nothing.
+                let state = State::unborn(domain.as_str());
+                vault.save(&Kept { state: seal(&state)?, files: Files::new() }, "")?;
+                mint(&*vault, state, domain, now)?
+            }
+            Found::Old(files) => take_over(&*vault, &files, domain, now)?,
+            Found::Kept(kept) => {
+                let state = unseal(&kept.state)?;
+                check_domain(&state, domain)?;
+                if state.generations.is_empty() {
+                    mint(&*vault, state, domain, now)?
+                } else {
+                    Current::read(state, kept.files, (&vault.place(), domain), now)?
+                }
+            }
+        };
+        let authority = Self::assemble(current, Keeper::Vault(vault), domain)?;
+        // An issuing certificate that expired while the process was down is replaced before it is tried.
+        authority.upkeep(now)?;
+        authority.current.load().try_out(domain, now)?;
+        Ok(authority)
+    }
+
+    /// Opens an authority that the operator supplies. Its JWT key, which signs no certificate, is made and kept in
+    /// `directory`.
+    ///
+    /// # Errors
+    /// When a file is missing, exposed or does not fit the others.
+    pub fn supplied(
+        files: &SuppliedFiles,
+        directory: &Path,
+        domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        let SuppliedFiles { root, certificate, key } = files;
+        let names = Names::new(1, 1);
+        let mut held = Files::new();
+        held.insert(names.root.clone(), Zeroizing::new(read_limited(root, MAX_PEM)?));
+        held.insert(names.issuing.clone(), Zeroizing::new(read_limited(certificate, MAX_PEM)?));
+        held.insert(names.issuing_key.clone(), read_secret(key, MAX_PEM)?);
+        held.insert(names.jwt.clone(), jwt_key(directory)?);
+        let record = Generation::assemble(1, &names, &held, domain)?.record(&held, now);
+        let mut state = State::unborn(domain.as_str()).born(record)?;
+        state.sequence = unix(now);
+        let current = Current::read(state, held, ("the supplied files", domain), now)?;
+        current.try_out(domain, now)?;
+        Self::assemble(current, Keeper::Operator, domain)
+    }
+
+    fn assemble(
+        current: Current,
+        keeper: Keeper,
+        domain: &TrustDomain,
+    ) -> Result<Self, AuthorityError> {
+        let trust: Trust = current.trust(domain)?;
+        Ok(Self {
+            domain: domain.clone(),
+            keeper,
+            current: ArcSwap::from_pointee(current),
+            changing: Mutex::new(()),
+            trust: watch::Sender::new(Arc::new(trust)),
+        })
+    }
+}
+
+/// The first generation.
+fn mint(
+    vault: &dyn Vault,
+    unborn: State,
+    domain: &TrustDomain,
+    now: SystemTime,
+) -> Result<Current, AuthorityError> {
+    let (record, files) = Generation::mint(unborn.next_number(), domain, now)?;
+    let current = begin(vault, unborn.born(record)?, files, (domain, now))?;
+    tracing::info!(trust_domain = %domain, "made a new root and issuing key");
+    Ok(current)
+}
+
+/// The layout before there were generations becomes the first generation, with a new JWT key.
+fn take_over(
+    vault: &dyn Vault,
+    old: &OldFiles,
+    domain: &TrustDomain,
+    now: SystemTime,
+) -> Result<Current, AuthorityError> {
+    let names = Names::new(1, 1);
+    let mut files = Files::new();
+    files.insert(names.root.clone(), Zeroizing::new(old.root.clone()));
+    files.insert(names.root_key.clone(), old.root_key.clone());
+    files.insert(names.issuing.clone(), Zeroizing::new(old.issuing.clone()));
+    files.insert(names.issuing_key.clone(), old.issuing_key.clone());
+    files.insert(names.jwt.clone(), new_jwt_key(&names.jwt)?);
+    let record = Generation::assemble(1, &names, &files, domain)?.record(&files, now);
+    let state = State::unborn(domain.as_str()).born(record)?;
+    let current = begin(vault, state, files, (domain, now))?;
+    tracing::info!(trust_domain = %domain, "took over an authority of the layout before");
+    Ok(current)
+}
+
+fn begin(
+    vault: &dyn Vault,
+    state: State,
+    files: Files,
+    (domain, now): (&TrustDomain, SystemTime),
+) -> Result<Current, AuthorityError> {
+    let sealed = seal(&state)?;
+    let current = Current::read(state, files.clone(), (&vault.place(), domain), now)?;
+    // At a moment at which all of it is valid: an issuing certificate of old may have ended, which upkeep mends.
+    current.try_out(domain, current.active.window().not_before)?;
+    let roots = current.bundle(domain)?.to_pem();
+    vault.save(&Kept { state: sealed, files }, &roots)?;
+    Ok(current)
+}
+
+fn check_domain(state: &State, domain: &TrustDomain) -> Result<(), AuthorityError> {
+    if state.trust_domain == domain.as_str() {
+        return Ok(());
+    }
+    Err(AuthorityError::OtherDomain {
+        file: STATE.to_owned(),
+        found: state.trust_domain.clone(),
+        expected: domain.clone(),
+    })
+}
+
+/// The JWT key in `directory`, made if it is absent. Losing it costs the JWT-SVIDs that it signed, and nothing else.
+fn jwt_key(directory: &Path) -> Result<Zeroizing<String>, AuthorityError> {
+    let path = directory.join(JWT_KEY);
+    if !path.exists() {
+        std::fs::create_dir_all(directory).map_err(|source| crate::ca::store::StoreError::Io {
+            action: "create",
+            path: directory.to_path_buf(),
+            source,
+        })?;
+        write_atomic(&path, new_jwt_key(JWT_KEY)?.as_bytes(), 0o600)?;
+        tracing::info!(path = %path.display(), "made a new key for JWT-SVIDs");
+    }
+    Ok(read_secret(&path, MAX_PEM)?)
+}

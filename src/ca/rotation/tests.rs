@@ -1,0 +1,150 @@
+mod property;
+
+use super::*;
+use crate::ca::state::Phase;
+
+fn now() -> SystemTime {
+    at(1_790_000_000)
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn record(number: u32) -> Record {
+    Record {
+        number,
+        phase: Phase::Prepared,
+        made: 0,
+        subject: String::new(),
+        validity: (0, 1),
+        issuing_until: 1,
+        issuing_keys: vec![format!("{number}a"), format!("{number}b")],
+        kid: String::new(),
+        longest_leaf: 3600,
+        files: [(String::new(), String::new())].into(),
+    }
+}
+
+fn born() -> State {
+    State::unborn("demo.mesh").born(record(1)).unwrap()
+}
+
+fn publishing() -> State {
+    born().prepare(record(2), now()).unwrap().publish(now()).unwrap()
+}
+
+fn reissuing() -> State {
+    publishing().activate(secs(60), now()).unwrap()
+}
+
+fn id(name: &str) -> SpiffeId {
+    SpiffeId::parse(&format!("spiffe://demo.mesh/ns/shop/sa/{name}")).unwrap()
+}
+
+fn sidecar(name: &str, acknowledged: bool, key_id: &str) -> Connected {
+    Connected { id: id(name), acknowledged, key_id: key_id.to_owned(), since: now() }
+}
+
+/// A fleet that has been watched for long.
+fn fleet(connected: Vec<Connected>) -> FleetView {
+    FleetView { watching_since: now() - secs(86_400), connected, gone: Vec::new() }
+}
+
+#[test]
+fn nothing_is_done_unless_asked_and_what_is_prepared_is_published() {
+    assert_eq!(next(&born(), &fleet(vec![]), now()), Next::Nothing);
+    let prepared = born().prepare(record(2), now()).unwrap();
+    assert_eq!(next(&prepared, &fleet(vec![]), now()), Next::Publish);
+}
+
+#[test]
+fn one_sidecar_that_did_not_acknowledge_holds_everything_up_and_is_named() {
+    let all = fleet(vec![sidecar("orders", true, "1b"), sidecar("web", true, "1b")]);
+    assert_eq!(next(&publishing(), &all, now()), Next::Activate);
+    let one = fleet(vec![sidecar("orders", true, "1b"), sidecar("web", false, "1b")]);
+    let stuck = vec![Awaited::Sidecar(id("web"), now())];
+    assert_eq!(next(&publishing(), &one, now()), Next::Wait(stuck.clone()));
+    assert_eq!(next(&publishing(), &one, now() + secs(1_000_000)), Next::Wait(stuck.clone()));
+    let waived = publishing().without_absent().unwrap();
+    assert_eq!(next(&waived, &one, now()), Next::Wait(stuck), "the operator cannot waive that");
+}
+
+#[test]
+fn nobody_connected_is_no_proof() {
+    let (nobody, end) = (fleet(vec![]), now() + secs(3601));
+    assert_eq!(next(&publishing(), &nobody, now()), Next::Wait(vec![Awaited::Absent(end)]));
+    assert!(matches!(next(&publishing(), &nobody, end - secs(1)), Next::Wait(_)));
+    assert_eq!(next(&publishing(), &nobody, end), Next::Activate);
+    let waived = publishing().without_absent().unwrap();
+    assert_eq!(next(&waived, &nobody, now()), Next::Activate);
+}
+
+#[test]
+fn who_went_away_unconvinced_counts_while_its_leaf_can_be_valid() {
+    let mut some = fleet(vec![sidecar("orders", true, "1b")]);
+    some.gone.push(Gone { id: id("web"), since: now() - secs(600) });
+    let end = now() + secs(3000);
+    let awaited = Next::Wait(vec![Awaited::Gone(id("web"), end)]);
+    assert_eq!(next(&publishing(), &some, now()), awaited);
+    assert_eq!(next(&publishing(), &some, end), Next::Activate);
+    assert_eq!(next(&publishing().without_absent().unwrap(), &some, now()), Next::Activate);
+}
+
+#[test]
+fn after_a_restart_the_sidecars_have_time_to_come_back() {
+    for state in [publishing(), reissuing()] {
+        let mut some = fleet(vec![sidecar("orders", true, "2a")]);
+        some.watching_since = now() + secs(7200);
+        let settled = some.watching_since + RECONNECT;
+        let awaited = Next::Wait(vec![Awaited::Reconnect(settled)]);
+        assert_eq!(next(&state, &some, settled - secs(1)), awaited);
+        assert!(!matches!(next(&state, &some, settled), Next::Wait(_)));
+    }
+}
+
+#[test]
+fn the_old_root_stays_until_no_leaf_of_it_can_be_valid() {
+    let renewed = |key: &str| fleet(vec![sidecar("orders", true, "2a"), sidecar("web", true, key)]);
+    let end = now() + secs(3601);
+    assert_eq!(next(&reissuing(), &renewed("2b"), end), Next::Retire);
+    assert_eq!(
+        next(&reissuing(), &renewed("2b"), end - secs(1)),
+        Next::Wait(vec![Awaited::Absent(end)])
+    );
+    for old in ["1a", "1b", "", "unknown"] {
+        let stuck = Next::Wait(vec![Awaited::Sidecar(id("web"), now())]);
+        assert_eq!(next(&reissuing(), &renewed(old), end), stuck, "{old}");
+        let waived = reissuing().without_absent().unwrap();
+        assert_eq!(next(&waived, &renewed(old), now()), stuck, "{old}");
+    }
+    let waived = reissuing().without_absent().unwrap();
+    assert_eq!(next(&waived, &renewed("2b"), now()), Next::Retire);
+}
+
+#[test]
+fn going_back_waits_for_the_leaves_of_the_new_root() {
+    let back = reissuing().abort(secs(60), now() + secs(100)).unwrap();
+    let of = |key: &str| fleet(vec![sidecar("orders", true, key)]);
+    let end = now() + secs(3701);
+    assert!(matches!(next(&back, &of("2a"), end), Next::Wait(_)));
+    assert!(matches!(next(&back, &of("1b"), end - secs(1)), Next::Wait(_)));
+    assert_eq!(next(&back, &of("1b"), end), Next::Retire);
+}
+
+#[test]
+fn an_order_stands_while_a_leaf_it_is_about_can_be_valid() {
+    let tainted = born().taint(record(1), secs(60), now()).unwrap();
+    let end = now() + secs(3601);
+    assert_eq!(next(&tainted, &fleet(vec![]), end - secs(1)), Next::Nothing);
+    assert_eq!(next(&tainted, &fleet(vec![]), end), Next::Reissued);
+}
+
+#[test]
+fn leaves_are_replaced_at_a_steady_pace() {
+    let hour = secs(3600);
+    assert_eq!(pace(0, hour), secs(5));
+    assert_eq!(pace(1000, hour), secs(50));
+    assert_eq!(pace(1_000_000, hour), secs(1800));
+    assert_eq!(pace(10, secs(4)), secs(5));
+}
