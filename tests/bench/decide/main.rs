@@ -173,19 +173,13 @@ fn rules(count: usize) -> String {
     text
 }
 
+/// A policy of a file of its own for every 10,000 rules: a file may have 16 MiB.
 fn compile(rules: &str) -> PolicySet {
-    let indented: String =
-        rules.lines().fold(String::new(), |text, line| text + "    " + line + "\n");
-    let text = format!(
-        "apiVersion: hopgate.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {{ name: p, namespace: shop }}\nspec:\n  rules:\n{indented}"
-    );
-    let policies: Vec<AccessPolicy> = parse("bench.yaml", &text)
-        .unwrap()
-        .into_iter()
-        .map(|resource| match resource {
-            Resource::AccessPolicy(policy) => policy,
-            _ => unreachable!("only policies are made"),
-        })
+    let lines: Vec<&str> = rules.lines().collect();
+    let policies: Vec<AccessPolicy> = lines
+        .chunks(10_000)
+        .enumerate()
+        .flat_map(|(number, lines)| policy(number, lines))
         .collect();
     let workload = Workload {
         trust_domain: TrustDomain::parse("demo.mesh").unwrap(),
@@ -199,6 +193,23 @@ fn compile(rules: &str) -> PolicySet {
         engines: &[],
     };
     PolicySet::compile(&policies, &around).unwrap()
+}
+
+fn policy(number: usize, rules: &[&str]) -> Vec<AccessPolicy> {
+    let mut text = format!(
+        "apiVersion: hopgate.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {{ name: p{number}, namespace: shop }}\nspec:\n  rules:\n"
+    );
+    for rule in rules {
+        writeln!(text, "    {rule}").unwrap();
+    }
+    parse("bench.yaml", &text)
+        .unwrap()
+        .into_iter()
+        .map(|resource| match resource {
+            Resource::AccessPolicy(policy) => policy,
+            _ => unreachable!("only policies are made"),
+        })
+        .collect()
 }
 
 /// Nanoseconds a run, over at least [`SLICE`].
