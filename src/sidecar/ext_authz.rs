@@ -127,7 +127,8 @@ impl ExtAuthz {
         let attempt = Attempt { began: times.0, learned: &Learned::nothing() };
         match self.0.gate.ask(question, &attempt, &mut record) {
             Outcome::Answered(checked) => self.ended(checked, &record),
-            Outcome::Unknown(needs) => self.finish(question, needs, times).await,
+            // Boxed, so that the usual answer, which never waits, is not moved about with room for what a rare one needs.
+            Outcome::Unknown(needs) => Box::pin(self.finish(question, needs, times)).await,
         }
     }
 
