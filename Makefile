@@ -1,7 +1,7 @@
 # hopgate: everything a person or a CI machine runs. Needs Rust, Python 3 and make; what else is needed is installed
 # into HOPGATE_CACHE, pinned by version and hash, and nothing is written outside it and target/. The tests also need curl,
-# nginx, Java and Maven (for a Keycloak) and Go (for an OPA); on Debian, as root, all but Go are installed with apt-get where
-# they are missing.
+# openssl, nginx, Java and Maven (for a Keycloak) and Go (for an OPA and a Kubernetes API server); on Debian, as root, all but
+# Go are installed with apt-get where they are missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -34,10 +34,11 @@ test: need-cargo ## every test that fits in minutes, with a real Envoy, nginx, K
 test-all: need-cargo ## the same and the long ones, with a real Directus
 	@HOPGATE_LONG=1 tests/tools/test.sh $(ARGS)
 
-bench: need-cargo ## CPU per Check as a ratio to a bare server that always answers OK, and time per decision
+bench: need-cargo ## CPU per Check as a ratio to a bare server that always answers OK, time per decision, certificates per core
 	@echo "==> building the optimised binary and the benches (several minutes the first time), then measuring" >&2
 	$(BENCH) $(ARGS)
 	cargo bench --locked --bench decide
+	cargo bench --locked --bench ca
 
 lint: need-cargo ## format, clippy and documentation, every warning an error
 	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || { \

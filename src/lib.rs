@@ -23,7 +23,7 @@
 //! 5  main -> cli
 //! 4  cli -> anything below;  config -> the Config types of roots and services
 //! 3  sidecar, control, demo -> anything below
-//! 2  authz, authn, certs, ca, revocation, mesh, xds, admin
+//! 2  authz, authn, certs, ca, revocation, mesh, xds, kube, admin
 //! 1  policy -> identity
 //! 0  runtime, telemetry, proto
 //! ```
@@ -38,6 +38,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod identity;
+pub mod kube;
 pub mod mesh;
 pub mod policy;
 pub mod proto;

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("certs", &["identity", "policy", "runtime", "telemetry", "proto"]),
     ("ca", &["revocation", "identity", "policy", "runtime", "telemetry", "proto"]),
     ("xds", &["revocation", "identity", "policy", "runtime", "telemetry", "proto"]),
+    ("kube", &["revocation", "identity", "policy", "runtime", "telemetry", "proto"]),
     ("admin", &["identity", "policy", "runtime", "telemetry", "proto"]),
     (
         "sidecar",
@@ -51,6 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "ca",
             "mesh",
             "xds",
+            "kube",
             "admin",
         ],
     ),

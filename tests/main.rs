@@ -37,6 +37,7 @@ mod explain;
 mod hostile;
 mod import;
 mod keycloak;
+mod kubernetes;
 mod lifecycle;
 mod mesh_policy;
 mod node_auth;

@@ -10,27 +10,33 @@
 
 #![warn(clippy::as_conversions)]
 
+mod any_authority;
 mod attest;
 mod authority;
 mod csr;
+mod dns_names;
 mod generation;
 mod jwt;
 mod profile;
 pub mod rotation;
+mod service_account;
 mod signer;
 mod state;
 mod store;
 mod token;
 mod vault;
 mod verifier;
+mod x509_proof;
 
-pub use attest::{AttestRefused, Attestation, Attested, Attestor, Credentials, is_reserved};
+pub use attest::{AttestRefused, Attestation, Attested, Attestor, Credentials, Token, is_reserved};
 pub use authority::{
     Authority, AuthorityError, Issued, Reissue, SignError, SuppliedFiles, Trust, Unreleased, Upkeep,
 };
 pub use csr::{InvalidRequest, SigningRequest};
+pub use dns_names::{DnsNames, InvalidNames, WorkloadNames};
 pub use jwt::{JwtSignError, JwtSigner};
 pub use profile::{InvalidLifetime, Lifetime, ProfileError};
+pub use service_account::{AccountName, BoundTo, PodNow, ServiceAccountRefused, TokenFacts};
 pub use state::{Change, IllegalStep, Order, Phase, Record, State, Step};
 pub use store::StoreError;
 pub use token::{
@@ -38,3 +44,7 @@ pub use token::{
 };
 pub use vault::{Files, Found, Kept, OldFiles, Vault};
 pub use verifier::FollowingVerifier;
+pub use x509_proof::{
+    ForeignAuthority, InvalidX509Proof, SubjectAttribute, X509Mapping, X509Name, X509Problem,
+    X509Proof, X509Refused,
+};

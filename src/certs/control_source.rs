@@ -111,7 +111,9 @@ impl ControlTask {
             }
             Err(error) => {
                 let now = self.clock.now();
-                self.retry = Some(Retry::after(self.retry.as_ref(), now, draw()));
+                let told = error.retry_after().map_or(Duration::ZERO, |told| told.wait(draw()));
+                let retry = Retry::after(self.retry.as_ref(), now, draw()).not_before(told);
+                self.retry = Some(retry);
                 shelf.failed("no new certificate", &error);
             }
         }

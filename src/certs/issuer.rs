@@ -22,6 +22,7 @@ use crate::proto::istio::istio_certificate_service_client::IstioCertificateServi
 use crate::runtime::{Clock, FileError, read_secret};
 
 use super::config::JoinToken;
+use super::retry_after::RetryAfter;
 use super::tls::client_config;
 
 /// One attempt, from the first packet to the verified answer.
@@ -71,6 +72,8 @@ pub enum IssueError {
         code: tonic::Code,
         /// The control plane's words.
         message: String,
+        /// When it says to come again.
+        retry_after: Option<RetryAfter>,
     },
     /// The answer is no chain of PEM certificates.
     #[error("the answer is no certificate chain")]
@@ -89,6 +92,17 @@ pub enum IssueError {
         /// Who asked.
         expected: SpiffeId,
     },
+}
+
+impl IssueError {
+    /// When the control plane says to come again, if it says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<RetryAfter> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }
 
 /// A control plane, seen from one workload.
@@ -209,9 +223,12 @@ impl Issuer {
             value.set_sensitive(true);
             request.metadata_mut().insert("authorization", value);
         }
-        let answer = client.create_certificate(request).await.map_err(|status| {
-            IssueError::Refused { code: status.code(), message: status.message().to_owned() }
-        })?;
+        let answer =
+            client.create_certificate(request).await.map_err(|status| IssueError::Refused {
+                code: status.code(),
+                message: status.message().to_owned(),
+                retry_after: RetryAfter::read(status.metadata()),
+            })?;
         Ok(answer.into_inner().cert_chain)
     }
 

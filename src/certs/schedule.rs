@@ -39,6 +39,7 @@ pub struct Retry {
     failures: u32,
     last: SystemTime,
     jitter: Jitter,
+    floor: Duration,
 }
 
 /// What to do now.
@@ -55,6 +56,11 @@ impl Jitter {
     #[must_use]
     pub fn new(draw: f64) -> Self {
         Self(if draw.is_nan() { 0.5 } else { draw.clamp(0.0, 1.0) })
+    }
+
+    /// That part of a time.
+    pub(super) fn part_of(self, time: Duration) -> Duration {
+        time.mul_f64(self.0)
     }
 }
 
@@ -99,7 +105,14 @@ impl Retry {
     #[must_use]
     pub fn after(previous: Option<&Self>, now: SystemTime, jitter: Jitter) -> Self {
         let failures = previous.map_or(0, |retry| retry.failures).saturating_add(1);
-        Self { failures, last: now, jitter }
+        Self { failures, last: now, jitter, floor: Duration::ZERO }
+    }
+
+    /// The same, but the next attempt comes `floor` after the last at the earliest: a control plane that has too much to
+    /// do said so.
+    #[must_use]
+    pub fn not_before(self, floor: Duration) -> Self {
+        Self { floor, ..self }
     }
 
     /// How many attempts failed in a row.
@@ -108,14 +121,17 @@ impl Retry {
         self.failures
     }
 
-    /// 1 s, 2 s, 4 s ... 60 s; never more than a tenth of what is `left`; then half to all of it.
+    /// 1 s, 2 s, 4 s ... 60 s; never more than a tenth of what is `left`; then half to all of it. What a control plane asks
+    /// for beyond that is granted up to a third of what is left: whoever is busy must not cost a certificate.
     fn delay(&self, left: Option<Duration>) -> Duration {
         let doubled = 1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX);
         let mut delay = SHORTEST_RETRY.saturating_mul(doubled).min(LONGEST_RETRY);
+        let mut floor = self.floor;
         if let Some(left) = left {
             delay = delay.min(left / 10);
+            floor = floor.min(left / 3);
         }
-        delay.mul_f64(0.5 + 0.5 * self.jitter.0).max(SHORTEST_RETRY)
+        delay.mul_f64(0.5 + 0.5 * self.jitter.0).max(SHORTEST_RETRY).max(floor)
     }
 }
 
@@ -154,7 +170,7 @@ mod tests {
     }
 
     fn failed(times: u32, last: SystemTime, jitter: f64) -> Retry {
-        Retry { failures: times, last, jitter: Jitter::new(jitter) }
+        Retry { failures: times, last, jitter: Jitter::new(jitter), floor: Duration::ZERO }
     }
 
     #[test]
@@ -234,6 +250,29 @@ mod tests {
         ] {
             assert_eq!(next(held, retry.as_ref(), at(now)), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_busy_control_plane_is_given_its_time_but_not_the_certificate() {
+        let held = hour(0.5);
+        let told =
+            |seconds: u64, last| failed(1, last, 1.0).not_before(Duration::from_secs(seconds));
+        let wait = |seconds| Next::Wait(Duration::from_secs(seconds));
+        for (name, held, retry, now, expected) in [
+            ("nothing held", None, told(30, at(1000)), 1000, wait(30)),
+            ("a part of it passed", None, told(30, at(1000)), 1029, wait(1)),
+            ("all of it passed", None, told(30, at(1000)), 1030, Next::Attempt),
+            ("less than the back-off", None, told(0, at(1000)), 1000, wait(1)),
+            ("due, half an hour left", Some(&held), told(300, at(2800)), 2800, wait(300)),
+            ("due, a minute left", Some(&held), told(300, at(4540)), 4540, wait(20)),
+            ("due, six seconds left", Some(&held), told(300, at(4594)), 4594, wait(2)),
+            ("over", Some(&held), told(300, at(5000)), 5000, wait(300)),
+            ("the clock was set back", None, told(300, at(9000)), 1000, Next::Attempt),
+        ] {
+            assert_eq!(next(held, Some(&retry), at(now)), expected, "{name}");
+        }
+        let again = Retry::after(Some(&told(300, at(0))), at(1), Jitter::new(1.0));
+        assert_eq!(next(None, Some(&again), at(3)), Next::Attempt, "the next failure has its own");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::admin::Admin;
 use crate::config;
 use crate::control::{Config, Control, create_join_token};
 use crate::runtime::{Clock, Tasks};
-use crate::telemetry::{Metrics, Telemetry};
+use crate::telemetry::Telemetry;
 
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -117,7 +117,7 @@ async fn serve(config: &Config, log: &LogArgs) -> anyhow::Result<ExitCode> {
     if let Some(admin) = &config.admin {
         let listener = admin.listen.bind().await?;
         let dump = control.dump();
-        let pages = Admin::new(control.ready(), Metrics::new(), move || dump.clone());
+        let pages = Admin::new(control.ready(), control.metrics(), move || dump.clone());
         tasks.spawn("admin", pages.serve(listener, tasks.drain()));
     }
     tracing::info!(address = %control.address(), trust_domain = %config.trust_domain, "serving");

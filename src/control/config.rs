@@ -6,9 +6,13 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Deserializer};
 
-use crate::ca::{Lifetime, SuppliedFiles};
+use crate::ca::{Lifetime, SuppliedFiles, WorkloadNames};
 use crate::identity::TrustDomain;
+use crate::kube;
 use crate::runtime::Address;
+
+use super::attest::{Attest, KubernetesAttest};
+use super::limits::Limits;
 
 /// The operator's socket in the directory of the control plane.
 const OPERATOR_SOCKET: &str = "operator.sock";
@@ -39,6 +43,18 @@ pub struct Config {
     /// An authority that the operator supplies instead of one made in `directory`.
     #[serde(default)]
     pub authority: Option<SuppliedFiles>,
+    /// How the Kubernetes API server is reached by what needs it.
+    #[serde(default)]
+    pub kubernetes: kube::Config,
+    /// By what workloads prove themselves, beside join tokens and their own certificates.
+    #[serde(default)]
+    pub attest: Attest,
+    /// DNS names that workloads get in their certificates.
+    #[serde(default)]
+    pub dns_names: Vec<WorkloadNames>,
+    /// How many certificates are signed how often, and for whom.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// The admin listener.
@@ -69,6 +85,15 @@ pub enum InvalidConfig {
     /// Neither DNS name nor IP address.
     #[error("serverNames: {0:?} is neither a DNS name nor an IP address")]
     ServerName(String),
+    /// A token for nobody in particular proves nothing to us.
+    #[error("attest.kubernetes.audience must not be empty")]
+    NoAudience,
+    /// A bound of nothing lets nobody in.
+    #[error("limits.{0} must be at least 1")]
+    Limit(&'static str),
+    /// Nobody waits for nothing, or for longer than its caller does.
+    #[error("limits.patience must be between 100ms and 60s")]
+    Patience,
 }
 
 impl Config {
@@ -89,6 +114,10 @@ impl Config {
             join(root);
             join(certificate);
             join(key);
+        }
+        self.kubernetes.resolve(base);
+        for proof in &mut self.attest.x509 {
+            proof.resolve(base);
         }
     }
 
@@ -112,6 +141,12 @@ impl Config {
         if let Some(Operator { listen: other @ Address::Tcp(_) }) = &self.operator {
             return Err(InvalidConfig::Operator(other.clone()));
         }
+        if let Some(KubernetesAttest { audience }) = &self.attest.kubernetes
+            && audience.is_empty()
+        {
+            return Err(InvalidConfig::NoAudience);
+        }
+        self.limits.validate()?;
         match self.server_names.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {
             Some(bad) => Err(InvalidConfig::ServerName(bad.clone())),
             None => Ok(()),
@@ -157,6 +192,50 @@ mod tests {
         assert_eq!(config.leaf_lifetime, Lifetime::DEFAULT);
         assert_eq!(config.operator().to_string(), "unix:/etc/hopgate/ca/operator.sock");
         assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_proves_a_workload_is_configured() {
+        let mut config = parse(
+            r#","kubernetes":{"kubeconfig":"k"},"attest":{"kubernetes":{"audience":"hopgate"},
+            "x509":[{"name":"corp","caFile":"corp.pem","workloads":[
+                {"certificate":{"dns":"a.b"},"workload":"ns/a/sa/b"},
+                {"certificate":{"subject":{"CN":"a","O":"b"}},"workload":"ns/a/sa/c"}]}]},
+            "dnsNames":[{"workload":"ns/a/sa/b","names":["a.b"]}],
+            "limits":{"atOnce":2,"perWorkload":{"perMinute":60,"burst":10}}"#,
+        )
+        .unwrap();
+        config.resolve(Path::new("/etc/hopgate"));
+        assert_eq!(config.kubernetes.kubeconfig.as_deref(), Some(Path::new("/etc/hopgate/k")));
+        assert_eq!(config.attest.x509[0].ca_file, Path::new("/etc/hopgate/corp.pem"));
+        assert_eq!(config.validate(), Ok(()));
+        for bad in [
+            r#","attest":{"kubernetes":{}}"#,
+            r#","attest":{"kubernetes":{"audience":"a","issuer":"b"}}"#,
+            r#","attest":{"kube":{"audience":"a"}}"#,
+            r#","attest":{"x509":[{"name":"a","caFile":"b"}]}"#,
+            r#","attest":{"x509":[{"name":"a","caFile":"b","workloads":[
+                {"certificate":{"ip":"::1"},"workload":"ns/a/sa/b"}]}]}"#,
+            r#","attest":{"x509":[{"name":"a","caFile":"b","workloads":[
+                {"certificate":{"subject":{"cn":"a"}},"workload":"ns/a/sa/b"}]}]}"#,
+            r#","kubernetes":{"kubeConfig":"k"}"#,
+            r#","dnsNames":[{"workload":"ns/a/sa/b"}]"#,
+            r#","limits":{"perWorkload":{"perMinute":0,"burst":1}}"#,
+            r#","limits":{"most":1}"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let invalid = |json: &str| parse(json).unwrap().validate().unwrap_err().to_string();
+        let empty = invalid(r#","attest":{"kubernetes":{"audience":""}}"#);
+        assert!(empty.contains("attest.kubernetes.audience"), "{empty}");
+        for patience in ["0s", "61s"] {
+            let error = invalid(&format!(r#","limits":{{"patience":"{patience}"}}"#));
+            assert!(error.contains("limits.patience"), "{error}");
+        }
+        for field in ["atOnce", "waiting", "waitingPerNamespace"] {
+            let error = invalid(&format!(r#","limits":{{"{field}":0}}"#));
+            assert!(error.contains(&format!("limits.{field}")), "{error}");
+        }
     }
 
     #[test]

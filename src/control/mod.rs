@@ -1,10 +1,16 @@
 //! The control plane process: for now, the certificate authority behind Istio's signing contract.
 
+mod attest;
 mod config;
+mod limits;
 mod operator;
 mod own;
+mod rate;
+mod refused;
 mod signing;
+mod signing_metrics;
 mod tls;
+mod turns;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,21 +24,31 @@ use crate::ca::{
 use crate::identity::TrustBundle;
 use crate::revocation::{RevocationError, RevocationStore};
 use crate::runtime::{Address, BindError, Clock, Drain, Listener, Ready, ReadyFlag, Tasks};
+use crate::telemetry::Metrics;
 
+pub use attest::{Attest, KubernetesAttest};
 pub use config::{Admin, Config, InvalidConfig, Operator};
+pub use limits::Limits;
+pub use rate::Rate;
 
+use attest::Learner;
 use own::OwnCertificate;
 use signing::Signing;
+use signing_metrics::SigningMetrics;
 
 /// How often the authority looks after itself.
 const UPKEEP: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(60);
+/// The longest that a request takes once its turn has come, and before it waits for one.
+const SERVICE: Duration = Duration::from_secs(10);
 
 /// A control plane that is bound and ready to run.
 pub struct Control {
     authority: Arc<Authority>,
     tokens: Arc<TokenStore>,
     attestor: Attestor,
+    learner: Learner,
+    limits: Limits,
     lifetime: Lifetime,
     own: Arc<OwnCertificate>,
     listener: Listener,
@@ -42,6 +58,7 @@ pub struct Control {
     clock: Clock,
     ready: Ready,
     serving: ReadyFlag,
+    metrics: Metrics,
 }
 
 /// A control plane cannot start, or a token cannot be made.
@@ -74,6 +91,15 @@ pub enum ControlError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
+    /// A foreign authority is at fault.
+    #[error(transparent)]
+    X509(#[from] crate::ca::InvalidX509Proof),
+    /// DNS names of workloads are at fault.
+    #[error(transparent)]
+    DnsNames(#[from] crate::ca::InvalidNames),
+    /// The Kubernetes API server cannot be asked.
+    #[error("kubernetes")]
+    Kubernetes(#[from] crate::kube::ClusterError),
     /// The root makes no verifier of clients.
     #[error("the root cannot verify clients")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
@@ -97,8 +123,9 @@ impl Control {
         });
         let tokens = Arc::new(TokenStore::open(&config.directory)?);
         let revocations = Arc::new(RevocationStore::open(&config.directory)?);
-        let attestor =
-            Attestor::new(&authority, Arc::clone(&tokens))?.refusing(revocations.follow());
+        let attestor = attest::attestor(config, &authority, Arc::clone(&tokens))?
+            .refusing(revocations.follow());
+        let learner = Learner::new(config, &clock).await?;
         let names = config.server_names.clone();
         let own = OwnCertificate::new(Arc::clone(&authority), (names, config.leaf_lifetime), now)?;
         let listener = config.listen.bind().await?;
@@ -110,6 +137,8 @@ impl Control {
             authority,
             tokens,
             attestor,
+            learner,
+            limits: config.limits,
             lifetime: config.leaf_lifetime,
             own: Arc::new(own),
             listener,
@@ -119,6 +148,7 @@ impl Control {
             clock,
             ready,
             serving,
+            metrics: Metrics::new(),
         })
     }
 
@@ -145,6 +175,12 @@ impl Control {
         })
     }
 
+    /// What it counts; for the admin page.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
     /// What is still missing before it serves; for the admin page.
     #[must_use]
     pub fn ready(&self) -> Ready {
@@ -156,17 +192,21 @@ impl Control {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn start(self, tasks: &mut Tasks) -> Result<(), ControlError> {
-        let verifier = self.authority.client_verifier()?;
+        let verifier = self.attestor.client_verifier();
         let acceptor = tls::acceptor(Arc::clone(&self.own), verifier, &self.clock)?;
+        if let Some(questions) = self.learner.questions() {
+            tasks.spawn("token reviews", questions.run(tasks.drain()));
+        }
         let signing = Signing::new(
             (self.authority.clone(), self.attestor, self.tokens.clone()),
-            self.lifetime,
-            self.clock.clone(),
+            (self.learner, self.limits),
+            (self.lifetime, self.clock.clone()),
+            SigningMetrics::register(&self.metrics),
         );
         let incoming = tls::incoming(self.listener, acceptor);
         let drain = tasks.drain();
         let server = Server::builder()
-            .timeout(Duration::from_secs(10))
+            .timeout(self.limits.patience + SERVICE)
             .max_concurrent_streams(16)
             .http2_max_header_list_size(16 * 1024)
             .http2_keepalive_interval(Some(Duration::from_secs(30)))

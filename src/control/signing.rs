@@ -1,39 +1,51 @@
-//! `istio.v1.auth.IstioCertificateService`: attest, read the request, sign, use up the token, answer.
+//! `istio.v1.auth.IstioCertificateService`: wait for a turn, attest, read the request, sign, use up the token, answer.
 //!
 //! What a caller learns is short and stable; the log says exactly what it was.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prost_types::value::Kind;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use crate::ca::{
-    AttestRefused, Attested, Attestor, Authority, Credentials, InvalidRequest, Issued, Lifetime,
-    SignError, SigningRequest, TokenRefused, TokenStore,
+    Attested, Attestor, Authority, Credentials, Issued, Lifetime, SigningRequest, Token,
+    TokenFacts, TokenStore,
 };
-use crate::identity::SpiffeId;
+use crate::identity::{Leaf, SpiffeId};
 use crate::proto::istio::istio_certificate_service_server::{
     IstioCertificateService, IstioCertificateServiceServer,
 };
 use crate::proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
-use crate::revocation::{RevokedWorkload, Subject};
 use crate::runtime::Clock;
 
-use super::tls::PeerCertificates;
+use super::attest::Learner;
+use super::limits::Limits;
+use super::rate::Rates;
+use super::refused::Refused;
+use super::signing_metrics::{Outcome, SigningMetrics};
+use super::tls::Peer;
+use super::turns::{Bounds, Lane, Turn, Turns};
 
 const IMPERSONATED: &str = "ImpersonatedIdentity";
-const MAX_MESSAGE: usize = 64 * 1024;
-const MAX_IN_FLIGHT: usize = 64;
+/// A signing request of the longest kind that is read, with its metadata.
+const MAX_MESSAGE: usize = 16 * 1024;
+const MAX_ANSWER: usize = 64 * 1024;
+/// Tokens under review at the same time: fewer than the reviewer takes, so that callers wait instead of being turned away.
+const REVIEWS: usize = 48;
 
 /// The signing service.
 pub(super) struct Signing {
     desk: Arc<Desk>,
-    places: Arc<Semaphore>,
+    learner: Learner,
+    turns: Turns,
+    /// Turns at the API server, of callers that have proven nothing yet: by address, so that one who shows bad tokens
+    /// without end keeps only itself waiting.
+    reviews: Turns,
+    metrics: SigningMetrics,
 }
 
 /// What one issuance needs. It blocks (files are synced), so it is shared with the blocking pool.
@@ -41,44 +53,96 @@ struct Desk {
     authority: Arc<Authority>,
     attestor: Attestor,
     tokens: Arc<TokenStore>,
+    rates: Rates,
     lifetime: Lifetime,
     clock: Clock,
 }
 
-/// Why a caller gets no certificate.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error("unreadable authorization header")]
-    Authorization,
-    #[error(transparent)]
-    Attest(#[from] AttestRefused),
-    #[error(transparent)]
-    Request(#[from] InvalidRequest),
-    #[error("validity_duration {0} is negative")]
-    Duration(i64),
-    #[error("the request's metadata asks for another identity")]
-    Impersonation,
-    #[error(transparent)]
-    Sign(#[from] SignError),
-    #[error(transparent)]
-    Token(#[from] TokenRefused),
+/// The token that a caller sent. Which kind it is, its form says: a join token has no dot, a JWT has two.
+enum Sent {
+    None,
+    Join(Zeroizing<String>),
+    ServiceAccount(TokenFacts),
 }
 
 impl Signing {
     pub(super) fn new(
         (authority, attestor, tokens): (Arc<Authority>, Attestor, Arc<TokenStore>),
-        lifetime: Lifetime,
-        clock: Clock,
+        (learner, limits): (Learner, Limits),
+        (lifetime, clock): (Lifetime, Clock),
+        metrics: SigningMetrics,
     ) -> Self {
-        let desk = Desk { authority, attestor, tokens, lifetime, clock };
-        Self { desk: Arc::new(desk), places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) }
+        let rates = Rates::new(limits.per_workload);
+        let desk = Desk { authority, attestor, tokens, rates, lifetime, clock };
+        let turns = Turns::new(limits.bounds());
+        let reviews = Turns::new(Bounds { at_once: REVIEWS, ..limits.bounds() });
+        metrics.watch(&turns, &learner);
+        Self { desk: Arc::new(desk), learner, turns, reviews, metrics }
     }
 
     pub(super) fn into_service(self) -> IstioCertificateServiceServer<Self> {
         IstioCertificateServiceServer::new(self)
             .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_ANSWER)
     }
+
+    async fn serve(&self, request: Request<IstioCertificateRequest>) -> Result<Issued, Refused> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let (certificates, address) =
+            peer.map_or((None, None), |Peer { certificates, address }| (certificates, address));
+        let unproven = address.map_or(Lane::Local, Lane::Address);
+        let sent = self.sent(request.metadata(), unproven.clone()).await?;
+        let proven = match &sent {
+            Sent::ServiceAccount(facts) => namespace_of_account(facts),
+            Sent::Join(_) | Sent::None => None,
+        };
+        let lane = proven
+            .or_else(|| certificates.as_deref().and_then(namespace_of_certificate))
+            .map_or(unproven, Lane::Namespace);
+        let turn = turn(&self.turns, lane).await?;
+        let message = request.into_inner();
+        let desk = Arc::clone(&self.desk);
+        let judged = tokio::task::spawn_blocking(move || {
+            let _turn: Turn = turn;
+            let token = match &sent {
+                Sent::None => None,
+                Sent::Join(text) => Some(Token::Join(text)),
+                Sent::ServiceAccount(facts) => Some(Token::ServiceAccount(facts)),
+            };
+            desk.issue(&Credentials { token, certificates: certificates.as_deref() }, &message)
+        });
+        judged.await.map_err(|_| Refused::Panicked)?
+    }
+
+    async fn sent(&self, metadata: &MetadataMap, lane: Lane) -> Result<Sent, Refused> {
+        match bearer(metadata)? {
+            None => Ok(Sent::None),
+            Some(token) if token.contains('.') => {
+                let _turn = turn(&self.reviews, lane).await?;
+                Ok(Sent::ServiceAccount(self.learner.learn(token).await?))
+            }
+            Some(token) => Ok(Sent::Join(token)),
+        }
+    }
+}
+
+async fn turn(turns: &Turns, lane: Lane) -> Result<Turn, Refused> {
+    turns.wait(lane).await.map_err(|shed| Refused::Shed { shed, after: turns.backlog() })
+}
+
+/// The namespace of a caller whose certificate the handshake verified. Only for its place in the queue: who it is, is
+/// proven when its turn comes. A foreign certificate that names one of ours gets no further than that.
+fn namespace_of_certificate(
+    chain: &[rustls::pki_types::CertificateDer<'static>],
+) -> Option<String> {
+    let leaf = Leaf::parse(chain.first()?).ok()?;
+    leaf.id().service_account().map(|(namespace, _)| namespace.to_owned())
+}
+
+/// The namespace that an API server vouched for.
+fn namespace_of_account(facts: &TokenFacts) -> Option<String> {
+    let known = facts.authenticated.then_some(facts.account.as_ref()).flatten();
+    known.map(|account| account.namespace.clone())
 }
 
 #[tonic::async_trait]
@@ -87,30 +151,15 @@ impl IstioCertificateService for Signing {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            tracing::warn!(limit = MAX_IN_FLIGHT, "too many signing requests at once");
-            return Err(Status::resource_exhausted("too many requests, try again"));
-        };
-        let peer = request.extensions().get::<PeerCertificates>().cloned();
-        let token = bearer(request.metadata());
-        let message = request.into_inner();
-        let desk = Arc::clone(&self.desk);
-        let judged = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            let peer = peer.and_then(|PeerCertificates(chain)| chain);
-            let token = token?;
-            let credentials = Credentials {
-                token: token.as_ref().map(|token| token.as_str()),
-                certificates: peer.as_deref(),
-            };
-            desk.issue(&credentials, &message)
-        });
-        match judged.await {
-            Ok(Ok(issued)) => {
+        let began = Instant::now();
+        let answer = self.serve(request).await;
+        let outcome = answer.as_ref().map_or_else(Refused::outcome, |_| Outcome::Issued);
+        self.metrics.answered(outcome, began.elapsed());
+        match answer {
+            Ok(issued) => {
                 Ok(Response::new(IstioCertificateResponse { cert_chain: issued.chain_pem() }))
             }
-            Ok(Err(refused)) => Err(refused.into_status()),
-            Err(_) => Err(Status::internal("signing failed")),
+            Err(refused) => Err(refused.into_status()),
         }
     }
 }
@@ -124,6 +173,7 @@ impl Desk {
         let now = self.clock.now();
         let attested = self.attestor.attest(credentials, now)?;
         let id = attested.id().clone();
+        self.rates.take(&id, now).map_err(|after| Refused::TooOften { id: id.clone(), after })?;
         self.sign(attested, message, now).inspect_err(
             |_| tracing::warn!(workload.id = %id, "a proven workload asked for what it cannot have"),
         )
@@ -172,80 +222,6 @@ fn check_hints(hints: &prost_types::Struct, proven: &SpiffeId) -> Result<(), Ref
         None => Ok(()),
         Some(Some(Kind::StringValue(asked))) if asked == proven.as_str() => Ok(()),
         Some(_) => Err(Refused::Impersonation),
-    }
-}
-
-impl Refused {
-    fn into_status(self) -> Status {
-        let cause = self.source().map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(error = %self, cause, "refused to issue a certificate");
-        match self {
-            Self::Authorization => Status::unauthenticated("unreadable authorization header"),
-            Self::Attest(refused) => attest_status(&refused),
-            Self::Request(refused) | Self::Sign(SignError::Request(refused)) => {
-                request_status(&refused)
-            }
-            Self::Duration(_) => Status::invalid_argument("validity_duration is negative"),
-            Self::Impersonation => {
-                Status::permission_denied("the request asks for another identity")
-            }
-            Self::Sign(SignError::Authority(_)) => Status::unavailable("cannot sign now"),
-            Self::Token(refused) => token_status(&refused),
-        }
-    }
-}
-
-fn attest_status(refused: &AttestRefused) -> Status {
-    match refused {
-        AttestRefused::NoCredentials => {
-            Status::unauthenticated("a join token or a client certificate is needed")
-        }
-        AttestRefused::Token(refused) => token_status(refused),
-        AttestRefused::Certificate(_) => Status::unauthenticated("client certificate not trusted"),
-        AttestRefused::Leaf(_) | AttestRefused::Foreign => {
-            Status::permission_denied("client certificate names no workload of this trust domain")
-        }
-        AttestRefused::Disagree => {
-            Status::permission_denied("token and certificate name different workloads")
-        }
-        AttestRefused::Reserved => Status::permission_denied("this identity is reserved"),
-        AttestRefused::Revoked(Subject::Workload(RevokedWorkload { id: _, serial: None })) => {
-            Status::permission_denied("this workload is revoked")
-        }
-        AttestRefused::Revoked(Subject::Workload(RevokedWorkload { id: _, serial: Some(_) })) => {
-            Status::permission_denied("this certificate is revoked; a join token is needed")
-        }
-    }
-}
-
-fn token_status(refused: &TokenRefused) -> Status {
-    match refused {
-        TokenRefused::Malformed => Status::unauthenticated("not a join token"),
-        TokenRefused::Unknown | TokenRefused::Foreign => {
-            Status::unauthenticated("join token unknown")
-        }
-        TokenRefused::AlreadyUsed => Status::unauthenticated("join token already used"),
-        TokenRefused::Expired => Status::unauthenticated("join token expired"),
-        TokenRefused::Unreadable(_) => Status::unavailable("join token cannot be checked now"),
-    }
-}
-
-fn request_status(refused: &InvalidRequest) -> Status {
-    match refused {
-        InvalidRequest::ForeignName => {
-            Status::permission_denied("the request asks for another identity")
-        }
-        InvalidRequest::Authority => {
-            Status::permission_denied("the request asks for the rights of an authority")
-        }
-        InvalidRequest::TooLong
-        | InvalidRequest::NotOnePemBlock
-        | InvalidRequest::Unreadable
-        | InvalidRequest::KeyKind
-        | InvalidRequest::Signature
-        | InvalidRequest::NameKind
-        | InvalidRequest::Extension(_)
-        | InvalidRequest::Attribute(_) => Status::invalid_argument(refused.to_string()),
     }
 }
 

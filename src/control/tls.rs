@@ -1,6 +1,7 @@
 //! TLS of the signing server: 1.3 only, client certificates optional but never unverified, no resumption.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _};
 use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,7 +18,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use crate::ca::FollowingVerifier;
 use crate::certs::time_provider;
 use crate::runtime::{Clock, Connection, Listener};
 
@@ -27,20 +28,25 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const MAX_HANDSHAKES: usize = 128;
 const MAX_CONNECTIONS: usize = 4096;
 
-/// The certificates that a caller's TLS connection proved, leaf first. `None`: it showed none.
+/// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
-pub(super) struct PeerCertificates(pub(super) Option<Arc<[CertificateDer<'static>]>>);
+pub(super) struct Peer {
+    /// The certificates that its TLS connection proved, leaf first. `None`: it showed none.
+    pub(super) certificates: Option<Arc<[CertificateDer<'static>]>>,
+    /// From where it calls; none by a unix socket.
+    pub(super) address: Option<IpAddr>,
+}
 
 /// A connection after its handshake.
 pub(super) struct Secured {
     stream: TlsStream<Connection>,
-    peer: PeerCertificates,
+    peer: Peer,
     _place: OwnedSemaphorePermit,
 }
 
 pub(super) fn acceptor(
     own: Arc<OwnCertificate>,
-    verifier: Arc<FollowingVerifier>,
+    verifier: Arc<dyn ClientCertVerifier>,
     clock: &Clock,
 ) -> Result<TlsAcceptor, ControlError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -84,6 +90,8 @@ async fn handshake(
             return None;
         }
     };
+    // A connection that has gone already has no address any more; its handshake will fail.
+    let address = connection.peer_address().ok().flatten().map(|address| address.ip());
     let Ok(place) = places.try_acquire_owned() else {
         tracing::warn!(limit = MAX_CONNECTIONS, "too many connections, closing a new one");
         return None;
@@ -104,15 +112,15 @@ async fn handshake(
         return None;
     }
     let certificates = session.peer_certificates();
-    let peer =
-        PeerCertificates(certificates.map(|c| c.iter().map(|c| c.clone().into_owned()).collect()));
+    let certificates = certificates.map(|c| c.iter().map(|c| c.clone().into_owned()).collect());
+    let peer = Peer { certificates, address };
     Some(Secured { stream, peer, _place: place })
 }
 
 impl Connected for Secured {
-    type ConnectInfo = PeerCertificates;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> PeerCertificates {
+    fn connect_info(&self) -> Peer {
         self.peer.clone()
     }
 }

@@ -1,7 +1,10 @@
 //! The certificate authority, its signing server and the renewal of a workload's certificate.
 
 mod authority;
-mod parts;
+mod crowd;
+mod foreign;
+mod lint;
+pub mod parts;
 mod renewal;
 mod requests;
 mod revoked;

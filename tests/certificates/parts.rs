@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use hopgate::ca::{Attestor, Authority, Credentials, Lifetime, SigningRequest, TokenStore};
+use hopgate::ca::{Attestor, Authority, Credentials, Lifetime, SigningRequest, Token, TokenStore};
 use hopgate::certs::{self, Renewal};
 use hopgate::control::{Config, Control, create_join_token};
 use hopgate::identity::{
@@ -14,9 +14,10 @@ use hopgate::identity::{
 use hopgate::proto::istio::IstioCertificateRequest;
 use hopgate::proto::istio::istio_certificate_service_client::IstioCertificateServiceClient;
 use hopgate::runtime::{Clock, Tasks};
+use hopgate::telemetry::Metrics;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::oneshot;
 
 pub const ORDERS: &str = "ns/shop/sa/orders";
@@ -100,10 +101,16 @@ impl Office {
         Self { directory: directory.to_path_buf(), authority, tokens, attestor }
     }
 
+    /// A new attestor, to be given more to attest by.
+    pub fn attestor(&self) -> Attestor {
+        Attestor::new(&self.authority, Arc::clone(&self.tokens)).unwrap()
+    }
+
     /// A certificate for `workload`, by the whole path.
     pub fn issue(&self, workload: &str, lifetime: Duration, now: SystemTime) -> X509Svid {
         let token = self.tokens.create(&id(workload), Duration::from_secs(60), now).unwrap();
-        let credentials = Credentials { token: Some(token.expose()), certificates: None };
+        let credentials =
+            Credentials { token: Some(Token::Join(token.expose())), certificates: None };
         let attested = self.attestor.attest(&credentials, now).unwrap();
         let key = PrivateKey::generate().unwrap();
         let request = SigningRequest::parse(&csr(&key, |_| {})).unwrap();
@@ -128,6 +135,7 @@ pub struct Plane {
     pub port: u16,
     pub config: Config,
     pub bundle: TrustBundle,
+    pub metrics: Metrics,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -138,15 +146,25 @@ impl Plane {
     }
 
     pub async fn start_at(directory: &Directory, clock: &Clock, listen: &str) -> Self {
+        Self::start_with(directory, clock, listen, "").await
+    }
+
+    /// With more lines of configuration.
+    pub async fn start_with(
+        directory: &Directory,
+        clock: &Clock,
+        listen: &str,
+        more: &str,
+    ) -> Self {
         let mut config: Config = serde_saphyr::from_str(&format!(
-            "trustDomain: demo.mesh\nlisten: \"{listen}\"\ndirectory: ca\nserverNames: [localhost]\n"
+            "trustDomain: demo.mesh\nlisten: \"{listen}\"\ndirectory: ca\nserverNames: [localhost]\n{more}"
         ))
         .unwrap();
         config.resolve(&directory.0);
         let control = Control::bind(&config, clock.clone()).await.unwrap();
         let hopgate::runtime::Address::Tcp(address) = control.address() else { panic!("TCP") };
         let (port, bundle) = (address.port(), control.bundle());
-        let ready = control.ready();
+        let (ready, metrics) = (control.ready(), control.metrics());
         let mut tasks = Tasks::new();
         assert!(!ready.missing().is_empty());
         control.start(&mut tasks).unwrap();
@@ -157,7 +175,7 @@ impl Plane {
             tasks.run(shutdown, Duration::from_secs(2)).await.unwrap();
         });
         directory.write("roots.pem", &bundle.to_pem(), 0o644);
-        Self { port, config, bundle, stop: Some(stop), task }
+        Self { port, config, bundle, metrics, stop: Some(stop), task }
     }
 
     pub async fn stop(mut self) {
@@ -185,34 +203,26 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// Calls as `localhost`, without any of the client's own checks.
     pub async fn send(self, clock: &Clock) -> Result<Vec<String>, tonic::Status> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder =
-            rustls::ClientConfig::builder_with_details(provider, certs::time_provider(clock))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_root_certificates(self.trusts.to_root_store());
-        let mut config = match self.certificate {
-            None => builder.with_no_client_auth(),
-            Some(svid) => builder
-                .with_client_auth_cert(svid.chain().to_vec(), svid.key().to_rustls())
-                .unwrap(),
-        };
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let port = self.port;
-        let connect = tower::service_fn(move |_: http::Uri| {
-            let connector = connector.clone();
-            async move {
-                let tcp = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
-                let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-                Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, tcp).await?))
-            }
-        });
-        let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
-        let channel = endpoint
-            .connect_with_connector(connect)
-            .await
-            .map_err(|e| tonic::Status::unavailable(format!("{e:?}")))?;
+        let shown =
+            self.certificate.map(|svid| (svid.chain().to_vec(), svid.key().to_pem().to_string()));
+        self.send_as(clock, shown).await
+    }
+
+    /// The same, with any certificate and its key in PEM.
+    pub async fn send_as(
+        self,
+        clock: &Clock,
+        shown: Option<(Vec<CertificateDer<'static>>, String)>,
+    ) -> Result<Vec<String>, tonic::Status> {
+        let channel = connect(self.port, self.trusts, shown, clock).await?;
+        self.send_over(channel).await
+    }
+
+    /// The same, over a connection that is there.
+    pub async fn send_over(
+        self,
+        channel: tonic::transport::Channel,
+    ) -> Result<Vec<String>, tonic::Status> {
         let message = IstioCertificateRequest {
             csr: self.csr,
             validity_duration: self.seconds,
@@ -226,6 +236,42 @@ impl Call<'_> {
             IstioCertificateServiceClient::new(channel).create_certificate(request).await?;
         Ok(answer.into_inner().cert_chain)
     }
+}
+
+/// A connection as `localhost`, with a certificate and its key in PEM, or none.
+pub async fn connect(
+    port: u16,
+    trusts: &TrustBundle,
+    shown: Option<(Vec<CertificateDer<'static>>, String)>,
+    clock: &Clock,
+) -> Result<tonic::transport::Channel, tonic::Status> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_details(provider, certs::time_provider(clock))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(trusts.to_root_store());
+    let mut config = match shown {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let connect = tower::service_fn(move |_: http::Uri| {
+        let connector = connector.clone();
+        async move {
+            let tcp = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+            let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+            Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, tcp).await?))
+        }
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
+    endpoint
+        .connect_with_connector(connect)
+        .await
+        .map_err(|e| tonic::Status::unavailable(format!("{e:?}")))
 }
 
 /// A renewal that runs.

@@ -324,7 +324,10 @@ async fn answers_are_verified_not_believed() {
     let now = clock.now();
     let sign = move |office: &Office, workload: &str, csr: &str, lifetime: Duration| {
         let token = office.tokens.create(&id(workload), hours(1), now).unwrap();
-        let shown = hopgate::ca::Credentials { token: Some(token.expose()), certificates: None };
+        let shown = hopgate::ca::Credentials {
+            token: Some(hopgate::ca::Token::Join(token.expose())),
+            certificates: None,
+        };
         let attested = office.attestor.attest(&shown, now).unwrap();
         // Whatever the request asks for, so that only the client can notice.
         let request = hopgate::ca::SigningRequest::parse(csr).unwrap();

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hopgate::ca::{AttestRefused, Credentials};
+use hopgate::ca::{AttestRefused, Credentials, Token};
 use hopgate::identity::{PrivateKey, SpiffeId, X509Svid};
 use hopgate::revocation::{
     Revocation, RevocationList, RevocationStore, RevokedWorkload, Serial, Subject, Until, Words,
@@ -44,7 +44,7 @@ fn a_revoked_workload_proves_itself_in_vain() {
     let outcome = |svid: Option<&X509Svid>, with_token: bool, now: SystemTime| {
         let token = office.tokens.create(&id(ORDERS), Duration::from_secs(60), now).unwrap();
         let credentials = Credentials {
-            token: with_token.then(|| token.expose()),
+            token: with_token.then(|| Token::Join(token.expose())),
             certificates: svid.map(X509Svid::chain),
         };
         match office.attestor.attest(&credentials, now) {
@@ -175,7 +175,7 @@ async fn an_operator_revokes_lists_and_lifts() {
     assert_eq!(told["outcome"], "added");
     assert!(told["revocation"]["until"].is_string(), "{text}");
     let refused = renew(&plane, &svid, &clock).await.unwrap_err();
-    assert_eq!(refused, "PermissionDenied: this certificate is revoked; a join token is needed");
+    assert_eq!(refused, "PermissionDenied: this certificate is revoked; a token is needed");
     assert_eq!(renew(&plane, &other, &clock).await, Ok(()));
     first(&plane, &clock).await;
 

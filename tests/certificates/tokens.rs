@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hopgate::ca::{
-    AttestRefused, Attestation, Credentials, Issued, Lifetime, SignError, SigningRequest,
+    AttestRefused, Attestation, Credentials, Issued, Lifetime, SignError, SigningRequest, Token,
     TokenRefused, workload_id,
 };
 use hopgate::control::ControlError;
@@ -24,7 +24,7 @@ fn office(directory: &Directory) -> Office {
 }
 
 fn redeem(office: &Office, token: &str, now: SystemTime) -> Result<Issued, TokenRefused> {
-    let credentials = Credentials { token: Some(token), certificates: None };
+    let credentials = Credentials { token: Some(Token::Join(token)), certificates: None };
     let attested = match office.attestor.attest(&credentials, now) {
         Ok(attested) => attested,
         Err(AttestRefused::Token(refused)) => return Err(refused),
@@ -41,7 +41,8 @@ fn attest(
     svid: Option<&X509Svid>,
     now: SystemTime,
 ) -> Result<(SpiffeId, Attestation), AttestRefused> {
-    let credentials = Credentials { token, certificates: svid.map(X509Svid::chain) };
+    let credentials =
+        Credentials { token: token.map(Token::Join), certificates: svid.map(X509Svid::chain) };
     office.attestor.attest(&credentials, now).map(|a| (a.id().clone(), a.by()))
 }
 
@@ -138,7 +139,8 @@ fn of_many_uses_at_once_one_wins() {
             let (office, barrier) = (Arc::clone(&office), Arc::clone(&barrier));
             let token = token.expose().to_owned();
             std::thread::spawn(move || {
-                let credentials = Credentials { token: Some(&token), certificates: None };
+                let credentials =
+                    Credentials { token: Some(Token::Join(&token)), certificates: None };
                 let attested = office.attestor.attest(&credentials, now).unwrap();
                 let key = PrivateKey::generate().unwrap();
                 let request = SigningRequest::parse(&csr(&key, |_| {})).unwrap();
@@ -160,7 +162,7 @@ fn a_failed_signing_does_not_burn_the_token() {
     let office = office(&directory);
     let now = start_of_time();
     let token = office.tokens.create(&id(ORDERS), MINUTE, now).unwrap();
-    let credentials = Credentials { token: Some(token.expose()), certificates: None };
+    let credentials = Credentials { token: Some(Token::Join(token.expose())), certificates: None };
     let attested = office.attestor.attest(&credentials, now).unwrap();
     let greedy = csr(&PrivateKey::generate().unwrap(), |params| {
         params.subject_alt_names = vec![uri(id(PAYMENTS).as_str())];

@@ -6,6 +6,7 @@ pub mod directus;
 pub mod envoy;
 pub mod issuer;
 pub mod keycloak;
+pub mod kube;
 pub mod mirror;
 pub mod nginx;
 pub mod node;

@@ -11,6 +11,8 @@ HOPGATE_NODE=$("$root/tests/tools/node.sh")
 export HOPGATE_NODE
 # The README of an example is run as it is written.
 command -v curl >/dev/null || apt curl || die "curl is missing" "install it"
+# Keys of a Kubernetes API server, and certificate requests that others make.
+command -v openssl >/dev/null || apt openssl || die "openssl is missing" "install it"
 
 # Without one of these the other tests still run, and those that need it fail with the reason.
 if HOPGATE_KEYCLOAK=$("$root/tests/tools/keycloak.sh"); then
@@ -27,6 +29,11 @@ if HOPGATE_OPA=$("$root/tests/tools/opa.sh"); then
   export HOPGATE_OPA
 else
   say "there is no OPA: the tests that need it will fail"
+fi
+if HOPGATE_KUBE=$("$root/tests/tools/kube.sh"); then
+  export HOPGATE_KUBE
+else
+  say "there is no Kubernetes API server: the tests that need it will fail"
 fi
 if [ -n "${HOPGATE_LONG:-}" ]; then
   if HOPGATE_DIRECTUS=$("$root/tests/tools/directus.sh"); then

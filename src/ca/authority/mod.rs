@@ -161,12 +161,14 @@ impl Authority {
         lifetime: Lifetime,
         now: SystemTime,
     ) -> Result<Unreleased, SignError> {
-        request.check_names(attested.id())?;
+        request.check_names(attested.id(), attested.dns_names())?;
+        let dns_names = attested.dns_names().to_vec();
         let (id, attestation, token) = attested.into_parts();
         self.remember_lifetime(lifetime)?;
         let current = self.current.load();
         let generation = &current.active;
         let params = generation.leaf(&id, lifetime, now)?;
+        let params = profile::server(params, &dns_names).map_err(AuthorityError::from)?;
         let der = generation.signer.sign(&params, request.public_key())?;
         let leaf = Leaf::parse(&der).map_err(|e| AuthorityError::Unverifiable(e.into()))?;
         let mut chain = vec![der, generation.signer.certificate.der.clone()];

@@ -1,0 +1,84 @@
+use std::fs;
+
+use super::*;
+
+/// A kubeconfig whose cluster and user are given.
+async fn connect(name: &str, cluster: &str, user: &str) -> Result<Cluster, ClusterError> {
+    let directory =
+        std::env::temp_dir().join(format!("hopgate-kubeconfig-{}-{name}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    fs::write(directory.join("ca.crt"), &certificate).unwrap();
+    fs::write(directory.join("user.crt"), &certificate).unwrap();
+    fs::write(directory.join("user.key"), key.serialize_pem()).unwrap();
+    fs::write(directory.join("empty"), "").unwrap();
+    let path = directory.join("config");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+         clusters: [{{name: c, cluster: {{{cluster}}}}}]\n\
+         users: [{{name: c, user: {{{user}}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: c}}}}]\n"
+    );
+    fs::write(&path, text).unwrap();
+    let mut config = Config { kubeconfig: Some("config".into()) };
+    config.resolve(&directory);
+    let cluster = Cluster::connect(&config, &Clock::system()).await;
+    fs::remove_dir_all(directory).unwrap();
+    cluster
+}
+
+const GOOD: &str = "server: 'https://127.0.0.1:1', certificate-authority: ca.crt";
+
+#[tokio::test]
+async fn a_kubeconfig_with_a_token_or_a_certificate_is_taken() {
+    for (name, user) in [
+        ("token", "token: abc"),
+        ("certificate", "client-certificate: user.crt, client-key: user.key"),
+        ("nobody", ""),
+    ] {
+        let cluster = connect(name, GOOD, user).await.unwrap();
+        assert!(format!("{cluster:?}").contains("https://127.0.0.1:1"));
+        assert!(!format!("{cluster:?}").contains("abc"));
+    }
+}
+
+#[tokio::test]
+async fn what_would_weaken_the_connection_is_refused_by_name() {
+    for (field, cluster, user) in [
+        ("insecure-skip-tls-verify", format!("{GOOD}, insecure-skip-tls-verify: true"), ""),
+        ("proxy-url", format!("{GOOD}, proxy-url: 'http://127.0.0.1:2'"), ""),
+        ("exec", GOOD.to_owned(), "exec: {command: 'true', apiVersion: v1}"),
+        ("auth-provider", GOOD.to_owned(), "auth-provider: {name: gcp}"),
+        ("username", GOOD.to_owned(), "username: a, password: b"),
+        ("as", GOOD.to_owned(), "token: abc, as: admin"),
+        ("as-groups", GOOD.to_owned(), "token: abc, as-groups: ['system:masters']"),
+    ] {
+        let error = connect(field, &cluster, user).await.unwrap_err();
+        assert!(matches!(error, ClusterError::Unsupported(f) if f == field), "{field}: {error}");
+    }
+    let plain = connect("plain", "server: 'http://127.0.0.1:1'", "").await.unwrap_err();
+    assert!(matches!(plain, ClusterError::NotHttps(_)), "{plain}");
+    let rootless = connect("rootless", "server: 'https://127.0.0.1:1'", "").await.unwrap_err();
+    assert!(matches!(rootless, ClusterError::NoRoots), "{rootless}");
+}
+
+#[tokio::test]
+async fn half_an_identity_is_none() {
+    for (name, user, field) in [
+        ("keyless", "client-certificate: user.crt", "client-key"),
+        ("bare", "client-key: user.key", "client-certificate"),
+        ("empty", "client-certificate: empty, client-key: user.key", "client-certificate"),
+        ("odd", "client-certificate: user.crt, client-key: ca.crt", "client-key"),
+        ("base64", "client-certificate-data: '!', client-key: user.key", "client-certificate"),
+    ] {
+        let error = connect(name, GOOD, user).await.unwrap_err();
+        assert!(matches!(error, ClusterError::Identity(f) if f == field), "{name}: {error}");
+    }
+    let foreign = connect("foreign", GOOD, "client-certificate: no.crt, client-key: no.key").await;
+    assert!(matches!(foreign, Err(ClusterError::File(_))));
+    let config = Config { kubeconfig: Some("/nonexistent/config".into()) };
+    let missing = Cluster::connect(&config, &Clock::system()).await.unwrap_err();
+    assert!(missing.to_string().contains("/nonexistent/config"), "{missing}");
+}

@@ -1,0 +1,13 @@
+//! The API server of a Kubernetes cluster, as its client: only the control plane talks to it.
+//!
+//! No error and no silence of the API server is ever taken for an answer.
+
+#![warn(clippy::as_conversions)]
+
+mod cluster;
+mod token_review;
+
+pub use cluster::{Cluster, ClusterError, Config};
+pub use token_review::{
+    Account, Answer, BoundPod, Limits, LivePod, ReviewError, Reviewed, TokenReviewer,
+};

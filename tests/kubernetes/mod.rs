@@ -1,0 +1,4 @@
+//! Against a real Kubernetes API server.
+
+mod attestation;
+mod reviews;
