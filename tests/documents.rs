@@ -32,7 +32,7 @@ fn yaml_blocks(page: &str) -> Vec<&str> {
 #[test]
 fn every_yaml_block_is_taken_by_the_product() {
     let scratch = Scratch::new("documents");
-    let (mut resources, mut configurations, mut suites) = (0, 0, 0);
+    let (mut resources, mut configurations, mut suites, mut planes) = (0, 0, 0, 0);
     for (page, text) in pages() {
         for block in yaml_blocks(&text) {
             if block.contains("apiVersion: hopgate.dev") {
@@ -43,6 +43,11 @@ fn every_yaml_block_is_taken_by_the_product() {
                 hopgate::config::sidecar(&file, Default::default())
                     .unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
                 configurations += 1;
+            } else if block.starts_with("trustDomain:") {
+                let file = scratch.write("control.yaml", block);
+                hopgate::config::control(&file)
+                    .unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
+                planes += 1;
             } else if block.starts_with("resources:") {
                 Suite::parse(&page, block).unwrap_or_else(|error| panic!("{error}\n{block}"));
                 suites += 1;
@@ -52,7 +57,7 @@ fn every_yaml_block_is_taken_by_the_product() {
         }
     }
     assert!(resources >= 4 && configurations >= 1, "{resources} and {configurations}");
-    assert!(suites >= 1);
+    assert!(suites >= 1 && planes >= 1);
 }
 
 /// The page is made from the list of the product, so that nothing in it is another code or status.

@@ -25,6 +25,7 @@ pub struct Admin {
     dump: Arc<dyn Fn() -> Value + Send + Sync>,
     renew: Option<Arc<dyn Fn() + Send + Sync>>,
     decisions: Option<DecisionLog>,
+    certificates: Option<Arc<dyn Fn() -> Value + Send + Sync>>,
 }
 
 impl Admin {
@@ -35,7 +36,8 @@ impl Admin {
         metrics: Metrics,
         dump: impl Fn() -> Value + Send + Sync + 'static,
     ) -> Self {
-        Self { ready, metrics, dump: Arc::new(dump), renew: None, decisions: None }
+        let dump = Arc::new(dump);
+        Self { ready, metrics, dump, renew: None, decisions: None, certificates: None }
     }
 
     /// Adds `POST /renew`, which orders a new certificate at once.
@@ -49,6 +51,14 @@ impl Admin {
     #[must_use]
     pub fn with_decisions(mut self, log: DecisionLog) -> Self {
         self.decisions = Some(log);
+        self
+    }
+
+    /// Adds `/certificates`, the certificates that are served and trusted now. They are public; the keys must not be
+    /// among what `shown` answers.
+    #[must_use]
+    pub fn with_certificates(mut self, shown: impl Fn() -> Value + Send + Sync + 'static) -> Self {
+        self.certificates = Some(Arc::new(shown));
         self
     }
 
@@ -67,6 +77,9 @@ impl Admin {
         }
         if self.decisions.is_some() {
             routes = routes.route("/decisions", get(decisions::decisions));
+        }
+        if self.certificates.is_some() {
+            routes = routes.route("/certificates", get(certificates));
         }
         let routes = routes.layer(from_fn(only_local_names)).with_state(self);
         async move {
@@ -92,7 +105,18 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn config(State(admin): State<Admin>) -> Response {
-    let text = serde_json::to_string_pretty(&(admin.dump)())
+    object(&(admin.dump)())
+}
+
+async fn certificates(State(admin): State<Admin>) -> Response {
+    match &admin.certificates {
+        Some(shown) => object(&shown()),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn object(value: &Value) -> Response {
+    let text = serde_json::to_string_pretty(value)
         .unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string());
     ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response()
 }

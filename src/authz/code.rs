@@ -93,6 +93,7 @@ pub const CODES: &[Code] = &[
     code("dpop_uri", Unauthorized, "the DPoP proof is for another address"),
     code("engine_unavailable", Unavailable, "a policy engine that a rule asks could not be asked, or could not say"),
     code("foreign_trust_domain", Forbidden, "the peer is a workload of another trust domain"),
+    code("foreign_untrusted", Forbidden, "the certificate of a workload of a federated trust domain does not chain to that one's roots"),
     code("forwarded_absent", Forbidden, "a proxy forwards no certificate, and its rule demands one"),
     code("forwarded_ambiguous", Forbidden, "what a proxy forwards holds more than one certificate"),
     code("forwarded_certificate_missing", Forbidden, "what a proxy forwards holds no certificate"),

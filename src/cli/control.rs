@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::LogArgs;
+use super::{LogArgs, followed};
 use crate::admin::Admin;
 use crate::config;
 use crate::control::{Config, Control, create_join_token};
-use crate::runtime::{Clock, Tasks};
+use crate::runtime::{Clock, FileWatch, Tasks};
 use crate::telemetry::Telemetry;
 
 const DRAIN: Duration = Duration::from_secs(10);
@@ -73,13 +73,14 @@ pub(crate) fn run(args: ControlArgs, log: &LogArgs) -> anyhow::Result<ExitCode> 
             token(&args)
         }
         ControlArgs { command: None, config, validate } => {
-            let config = config::control(&config.context("--config FILE is needed")?)?;
+            let path = config.context("--config FILE is needed")?;
+            let config = config::control(&path)?;
             if validate {
                 writeln!(std::io::stdout(), "good: the authority of {}", config.trust_domain)?;
                 return Ok(ExitCode::SUCCESS);
             }
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(serve(&config, log))
+            runtime.block_on(serve(&config, path, log))
         }
     }
 }
@@ -109,15 +110,26 @@ fn token(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: &Config, log: &LogArgs) -> anyhow::Result<ExitCode> {
+async fn serve(config: &Config, path: PathBuf, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let telemetry = Telemetry::install(&log.setup("hopgate-control", None))?;
     let stop = super::stop_signal().context("cannot receive signals")?;
+    // Watched before anything is made of it, so that no change falls between.
+    let watch = FileWatch::new(std::slice::from_ref(&path))?;
     let control = Control::bind(config, Clock::system()).await?;
     let mut tasks = Tasks::new();
+    let federation = control.federation();
+    let followed = followed::federation(
+        (path, watch),
+        config.trust_domain.clone(),
+        federation.clone(),
+        tasks.drain(),
+    );
+    tasks.spawn("configuration", followed);
     if let Some(admin) = &config.admin {
         let listener = admin.listen.bind().await?;
-        let dump = control.dump();
-        let pages = Admin::new(control.ready(), control.metrics(), move || dump.clone());
+        let (dump, metrics) = (control.dump(), control.metrics());
+        federation.register(&metrics);
+        let pages = Admin::new(control.ready(), metrics, move || federation.show_in(dump.clone()));
         tasks.spawn("admin", pages.serve(listener, tasks.drain()));
     }
     tracing::info!(address = %control.address(), trust_domain = %config.trust_domain, "serving");

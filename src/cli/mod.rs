@@ -3,15 +3,20 @@
 //! stdout is data, stderr is talk. Exit codes: 0 yes, 1 no, 2 could not tell (a wrong argument, a file that cannot be
 //! used, a process that could not start).
 
+mod ca;
+mod cert;
 mod completions;
 mod control;
 mod demo;
 mod environment;
 mod envoy;
 mod explain;
+mod followed;
+mod moment;
 mod policy;
 mod revoke;
 mod sidecar;
+mod terminal;
 mod token;
 
 use std::io::Write as _;
@@ -60,6 +65,10 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Say why a request is admitted or refused, and what would have to change
     Explain(Box<explain::ExplainArgs>),
+    /// Look at the certificate authority of a mesh
+    Ca(ca::CaArgs),
+    /// Look at certificates, verify them, watch when they end
+    Cert(cert::CertArgs),
     /// Look at a token, make one for tests, make an API key
     Token(token::TokenArgs),
     /// Trust a workload no longer, see who is revoked, trust again
@@ -84,6 +93,8 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, &cli.log),
         Command::Policy(args) => policy::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Ca(args) => ca::run(&args),
+        Command::Cert(args) => cert::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -12,6 +12,7 @@ use crate::kube;
 use crate::runtime::Address;
 
 use super::attest::{Attest, KubernetesAttest};
+use super::federation::{FederationConfig, InvalidFederation};
 use super::limits::Limits;
 
 /// The operator's socket in the directory of the control plane.
@@ -55,6 +56,9 @@ pub struct Config {
     /// How many certificates are signed how often, and for whom.
     #[serde(default)]
     pub limits: Limits,
+    /// Other trust domains: whom this mesh believes, and where they read its bundle.
+    #[serde(default)]
+    pub federation: FederationConfig,
 }
 
 /// The admin listener.
@@ -94,6 +98,9 @@ pub enum InvalidConfig {
     /// Nobody waits for nothing, or for longer than its caller does.
     #[error("limits.patience must be between 100ms and 60s")]
     Patience,
+    /// Federation cannot work so.
+    #[error(transparent)]
+    Federation(#[from] InvalidFederation),
 }
 
 impl Config {
@@ -119,6 +126,7 @@ impl Config {
         for proof in &mut self.attest.x509 {
             proof.resolve(base);
         }
+        self.federation.resolve(base);
     }
 
     /// Where the operator's commands are taken.
@@ -135,6 +143,10 @@ impl Config {
     /// # Errors
     /// When a field cannot work.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
+        self.federation.relationships(&self.trust_domain)?;
+        if let Some(endpoint) = &self.federation.endpoint {
+            endpoint.checked()?;
+        }
         if self.server_names.is_empty() {
             return Err(InvalidConfig::NoServerName);
         }

@@ -2,6 +2,7 @@
 
 mod attest;
 mod config;
+pub mod federation;
 mod limits;
 mod operator;
 mod own;
@@ -15,6 +16,7 @@ mod turns;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustls::server::ResolvesServerCert;
 use tonic::transport::Server;
 
 use crate::ca::{
@@ -32,6 +34,7 @@ pub use limits::Limits;
 pub use rate::Rate;
 
 use attest::Learner;
+use federation::{Federation, FederationError, FederationHandle};
 use own::OwnCertificate;
 use signing::Signing;
 use signing_metrics::SigningMetrics;
@@ -51,6 +54,7 @@ pub struct Control {
     limits: Limits,
     lifetime: Lifetime,
     own: Arc<OwnCertificate>,
+    federation: Federation,
     listener: Listener,
     address: Address,
     revocations: Arc<RevocationStore>,
@@ -88,6 +92,9 @@ pub enum ControlError {
     /// The system does not tell the address.
     #[error("the bound address is not known")]
     Address(#[source] std::io::Error),
+    /// Federation cannot be set up.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
@@ -128,6 +135,11 @@ impl Control {
         let learner = Learner::new(config, &clock).await?;
         let names = config.server_names.clone();
         let own = OwnCertificate::new(Arc::clone(&authority), (names, config.leaf_lifetime), now)?;
+        let own = Arc::new(own);
+        let shown: Arc<dyn ResolvesServerCert> = Arc::<OwnCertificate>::clone(&own);
+        let directory = config.directory.join(federation::DIRECTORY);
+        let parts = (shown, authority.trust());
+        let federation = Federation::bind(&config.federation, &directory, parts, &clock).await?;
         let listener = config.listen.bind().await?;
         let address = listener.address().map_err(ControlError::Address)?;
         let operator = config.operator().bind().await?;
@@ -140,7 +152,8 @@ impl Control {
             learner,
             limits: config.limits,
             lifetime: config.leaf_lifetime,
-            own: Arc::new(own),
+            own,
+            federation,
             listener,
             address,
             revocations,
@@ -181,6 +194,18 @@ impl Control {
         self.metrics.clone()
     }
 
+    /// The relationships with other trust domains.
+    #[must_use]
+    pub fn federation(&self) -> FederationHandle {
+        self.federation.handle()
+    }
+
+    /// Where others read this mesh's bundle, if they may.
+    #[must_use]
+    pub fn bundle_endpoint(&self) -> Option<&Address> {
+        self.federation.address()
+    }
+
     /// What is still missing before it serves; for the admin page.
     #[must_use]
     pub fn ready(&self) -> Ready {
@@ -192,6 +217,7 @@ impl Control {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn start(self, tasks: &mut Tasks) -> Result<(), ControlError> {
+        self.federation.start(tasks);
         let verifier = self.attestor.client_verifier();
         let acceptor = tls::acceptor(Arc::clone(&self.own), verifier, &self.clock)?;
         if let Some(questions) = self.learner.questions() {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::identity::SpiffeId;
 
 use super::cluster::{AUTHZ_CLUSTER, SDS_CLUSTER, TOKENS_CLUSTER, blackhole, sidecar};
-use super::model::{Edge, Inbound, Mesh, Outbound};
+use super::model::{Edge, Inbound, Mesh};
 
 /// The most connections that one Envoy takes. Without a bound Envoy warns, and ends when descriptors run out.
 const MAX_CONNECTIONS: u32 = 50_000;
@@ -18,7 +18,7 @@ pub fn bootstrap(mesh: &Mesh) -> Value {
     clusters.extend(mesh.sidecar.tokens.iter().map(|door| sidecar(TOKENS_CLUSTER, door)));
     clusters.extend(mesh.inbound.iter().map(Inbound::cluster));
     clusters.extend(mesh.edge.iter().map(Edge::cluster));
-    clusters.extend(mesh.outbound.iter().map(Outbound::cluster));
+    clusters.extend(mesh.outbound.iter().map(|one| one.cluster(&mesh.domain)));
     clusters.push(blackhole());
     json!({
         "node": node(&mesh.sidecar.identity),

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::identity::TrustDomain;
+
 use super::address::{Endpoint, Upstream, set, socket_address};
 use super::config::Protocol;
 use super::model::{Edge, Inbound, Outbound};
@@ -45,14 +47,14 @@ impl Outbound {
         format!("outbound|{}", self.name)
     }
 
-    /// The other workload's gate.
-    pub(super) fn cluster(&self) -> Value {
+    /// The other workload's gate, seen from a workload of `own`.
+    pub(super) fn cluster(&self, own: &TrustDomain) -> Value {
         let names = self.upstream.iter().any(|one| matches!(one, Upstream::Name { .. }));
         let kind = if names { "STRICT_DNS" } else { "STATIC" };
         let endpoints = self.upstream.iter().map(Upstream::to_envoy).collect();
         let mut cluster = cluster(&self.cluster_name(), kind, endpoints);
         set(&mut cluster, "connect_timeout", json!("2s"));
-        set(&mut cluster, "transport_socket", tls::upstream(&self.name, &self.peers));
+        set(&mut cluster, "transport_socket", tls::upstream(&self.name, &self.peers, own));
         if self.protocol == Protocol::Http {
             // A renewed certificate or a removed root counts for new connections only.
             let common = json!({ "max_connection_duration": "900s" });

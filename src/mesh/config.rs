@@ -25,6 +25,10 @@ pub struct Config {
     /// Doors to other workloads.
     #[serde(default)]
     pub outbound: Vec<OutboundConfig>,
+    /// Foreign trust domains whose workloads may call, and be called under `outbound`. Their roots come from the sidecar:
+    /// until it has them, and once they are withdrawn, their workloads are refused.
+    #[serde(default)]
+    pub federated_with: Vec<String>,
     /// A file for Envoy's access log, one JSON object per line. Default: none, since the decision log tells more.
     #[serde(default)]
     pub access_log: Option<PathBuf>,

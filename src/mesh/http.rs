@@ -16,9 +16,19 @@ const MANAGER: &str =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
     /// Other workloads, by certificate.
-    Mesh(ForwardedCertificates),
+    Mesh(ForwardedCertificates, PeerChain),
     /// Anybody.
     Edge,
+}
+
+/// Whether the gate is told the authorities that came with a peer's certificate: without them it cannot prove workloads of
+/// other trust domains again. They take some kilobytes of each question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PeerChain {
+    /// It is.
+    Told,
+    /// The certificate alone is.
+    Untold,
 }
 
 /// How the gate is asked.
@@ -66,12 +76,16 @@ pub(super) fn guarded(
         },
     });
     match door {
-        Door::Mesh(forwarded) => {
+        Door::Mesh(forwarded, chain) => {
             match forwarded {
                 // One element that Envoy itself wrote. Appending would leave a forged one in front.
                 ForwardedCertificates::Replaced => {
+                    let details = match chain {
+                        PeerChain::Told => json!({ "uri": true, "chain": true }),
+                        PeerChain::Untold => json!({ "uri": true }),
+                    };
                     set(&mut manager, "forward_client_cert_details", json!("SANITIZE_SET"));
-                    set(&mut manager, "set_current_client_cert_details", json!({ "uri": true }));
+                    set(&mut manager, "set_current_client_cert_details", details);
                 }
                 ForwardedCertificates::Passed => {
                     set(&mut manager, "forward_client_cert_details", json!("FORWARD_ONLY"));

@@ -9,7 +9,7 @@ use super::address::{set, socket_address};
 use super::body::RequestBody;
 use super::cluster::{AUTHZ_CLUSTER, BLACKHOLE};
 use super::config::Protocol;
-use super::http::{Door, Question, gate, guarded, outbound};
+use super::http::{Door, PeerChain, Question, gate, guarded, outbound};
 use super::model::{Edge, Inbound, Mesh, Outbound};
 use super::tls;
 
@@ -30,7 +30,11 @@ impl Mesh {
         let log = self.access_log(&cluster);
         let filters = match inbound.protocol {
             Protocol::Http => {
-                let door = Door::Mesh(self.sidecar.forwarded);
+                let chain = match self.federated.is_empty() {
+                    true => PeerChain::Untold,
+                    false => PeerChain::Told,
+                };
+                let door = Door::Mesh(self.sidecar.forwarded, chain);
                 let question = self.question(inbound.request_body);
                 vec![guarded(door, &cluster, log.as_ref(), question)]
             }
@@ -59,7 +63,7 @@ impl Mesh {
             "filter_chains": [{
                 "name": "mtls",
                 "filter_chain_match": { "transport_protocol": "tls" },
-                "transport_socket": tls::downstream(&self.domain, &self.sidecar.aliases, inbound.protocol),
+                "transport_socket": tls::downstream(self, inbound.protocol),
                 "filters": filters,
             }],
             // Whatever matched no chain, plaintext above all. It must refuse: matching does not go back to a less

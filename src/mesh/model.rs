@@ -48,6 +48,8 @@ pub enum ForwardedCertificates {
 pub struct Mesh {
     pub(super) sidecar: Sidecar,
     pub(super) domain: TrustDomain,
+    /// Foreign trust domains whose workloads are let in.
+    pub(super) federated: Vec<TrustDomain>,
     pub(super) admin: Endpoint,
     pub(super) inbound: Vec<Inbound>,
     pub(super) edge: Vec<Edge>,
@@ -110,8 +112,19 @@ pub enum Fault {
         /// What is wrong with it.
         source: InvalidSpiffeId,
     },
+    /// A trust domain is unreadable.
+    #[error("{text:?} is no trust domain: it {source}")]
+    TrustDomain {
+        /// What was written.
+        text: String,
+        /// What is wrong with it.
+        source: InvalidSpiffeId,
+    },
+    /// The own trust domain, or one that it also goes by, as a foreign one.
+    #[error("{0} is this mesh itself")]
+    NotForeign(TrustDomain),
     /// An identity of a trust domain whose roots are not known here.
-    #[error("{id} is not in trust domain {domain}, and no roots of another one are known")]
+    #[error("{id} is not in trust domain {domain}, nor in one under federatedWith")]
     Foreign {
         /// The identity.
         id: SpiffeId,
@@ -177,7 +190,8 @@ impl Mesh {
     /// # Errors
     /// With everything that is wrong, by field.
     pub fn new(config: Config, sidecar: Sidecar) -> Result<Self, InvalidMesh> {
-        let Config { admin, inbound, edge, outbound, access_log, authz_timeout } = config;
+        let Config { admin, inbound, edge, outbound, federated_with, access_log, authz_timeout } =
+            config;
         let mut faults = Faults::default();
         let endpoints = [("admin", &admin), ("sds", &sidecar.sds), ("extAuthz", &sidecar.authz)];
         let tokens = sidecar.tokens.iter().map(|endpoint| ("outbound", endpoint));
@@ -200,10 +214,12 @@ impl Mesh {
         faults.check_bodies(&inbound, &edge);
 
         let domain = sidecar.identity.trust_domain();
+        let federated = faults.federated(&federated_with, (&domain, &sidecar.aliases));
+        let known = (&domain, federated.as_slice());
         let outbound = outbound
             .into_iter()
             .enumerate()
-            .filter_map(|(index, one)| faults.outbound(&format!("outbound[{index}]"), one, &domain))
+            .filter_map(|(index, one)| faults.outbound(&format!("outbound[{index}]"), one, known))
             .collect();
         if !faults.0.is_empty() {
             return Err(InvalidMesh { faults: faults.0 });
@@ -227,7 +243,17 @@ impl Mesh {
                 request_body,
             })
             .collect();
-        Ok(Self { sidecar, domain, admin, inbound, edge, outbound, access_log, authz_timeout })
+        Ok(Self {
+            sidecar,
+            domain,
+            federated,
+            admin,
+            inbound,
+            edge,
+            outbound,
+            access_log,
+            authz_timeout,
+        })
     }
 }
 
@@ -319,11 +345,30 @@ impl Faults {
         }
     }
 
+    fn federated(
+        &mut self,
+        names: &[String],
+        (own, aliases): (&TrustDomain, &[TrustDomain]),
+    ) -> Vec<TrustDomain> {
+        let mut domains = Vec::with_capacity(names.len());
+        for (index, text) in names.iter().enumerate() {
+            let field = format!("federatedWith[{index}]");
+            match TrustDomain::parse(text) {
+                Ok(domain) if domain == *own || aliases.contains(&domain) => {
+                    self.add(field, Fault::NotForeign(domain));
+                }
+                Ok(domain) => domains.push(domain),
+                Err(source) => self.add(field, Fault::TrustDomain { text: text.clone(), source }),
+            }
+        }
+        domains
+    }
+
     fn outbound(
         &mut self,
         field: &str,
         config: OutboundConfig,
-        domain: &TrustDomain,
+        known: (&TrustDomain, &[TrustDomain]),
     ) -> Option<Outbound> {
         let OutboundConfig { name, listen, upstream, identities, protocol } = config;
         let before = self.0.len();
@@ -340,7 +385,7 @@ impl Faults {
         }
         let mut ids = Vec::with_capacity(identities.len());
         for (index, text) in identities.into_iter().enumerate() {
-            match identity(&text, domain) {
+            match identity(&text, known) {
                 Ok(id) => ids.push(id),
                 Err(fault) => self.add(format!("{field}.identities[{index}]"), fault),
             }
@@ -367,12 +412,15 @@ fn reaches(listen: SocketAddr, target: SocketAddr) -> bool {
             || target.ip().is_unspecified())
 }
 
-fn identity(text: &str, domain: &TrustDomain) -> Result<SpiffeId, Fault> {
+fn identity(
+    text: &str,
+    (domain, federated): (&TrustDomain, &[TrustDomain]),
+) -> Result<SpiffeId, Fault> {
     let whole =
         if text.starts_with("ns/") { format!("spiffe://{domain}/{text}") } else { text.to_owned() };
     let id = SpiffeId::parse(&whole)
         .map_err(|source| Fault::Identity { text: text.to_owned(), source })?;
-    if id.is_member_of(domain) {
+    if id.is_member_of(domain) || federated.contains(&id.trust_domain()) {
         Ok(id)
     } else {
         Err(Fault::Foreign { id, domain: domain.clone() })

@@ -112,6 +112,32 @@ fn peers_of_an_alias_domain_are_let_to_the_gate_and_no_others() {
 }
 
 #[test]
+fn federated_trust_domains_are_let_to_the_gate_by_their_own_roots() {
+    let partner = "federatedWith: [partner.example]\n";
+    let outbound = "identities: [\"spiffe://partner.example/ns/shop/sa/web\"]";
+    let yaml = GOOD.replace("identities: [ns/shop/sa/payments]", outbound) + partner;
+    let text = bootstrap(&check(&yaml).unwrap()).to_string();
+    assert_eq!(text.matches("{\"prefix\":\"spiffe://partner.example/\"}").count(), 2);
+    // Each trust domain by its own roots, and the gate is told the chain.
+    assert_eq!(text.matches("\"name\":\"ALL\"").count(), 3);
+    assert!(!text.contains("ROOTCA"), "{text}");
+    assert!(text.contains("\"chain\":true"));
+    // A peer of the own trust domain is verified by the own roots alone.
+    let text = bootstrap(&check(&(GOOD.to_owned() + partner)).unwrap()).to_string();
+    assert_eq!((text.matches("\"ALL\"").count(), text.matches("\"ROOTCA\"").count()), (2, 1));
+    let text = bootstrap(&check(GOOD).unwrap()).to_string();
+    assert!(!text.contains("\"ALL\"") && !text.contains("\"chain\"") && !text.contains("partner"));
+
+    for (with, part) in [
+        ("[demo.mesh]", "envoy.federatedWith[0]: demo.mesh is this mesh itself"),
+        ("[a.example, B]", "envoy.federatedWith[1]: \"B\" is no trust domain"),
+    ] {
+        let error = check(&format!("{GOOD}federatedWith: {with}\n")).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn bodies_are_handed_on_as_bytes_and_only_where_they_are_asked_for() {
     let filters = |yaml: &str| {
         let text = bootstrap(&check(yaml).unwrap()).to_string();

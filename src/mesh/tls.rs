@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::identity::TrustDomain;
+use crate::identity::{SpiffeId, TrustDomain};
 
 use super::address::set;
 use super::cluster::SDS_CLUSTER;
 use super::config::{Name, Protocol};
-use super::model::PeerIds;
+use super::model::{Mesh, PeerIds};
 
 /// The suffix of the server name that marks a session between two gates.
 const SERVER_NAME_SUFFIX: &str = "hopgate.internal";
@@ -15,20 +15,20 @@ const SERVER_NAME_SUFFIX: &str = "hopgate.internal";
 pub const OWN_CERTIFICATE: &str = "default";
 /// The secret that holds the roots of the trust domain.
 pub const ROOTS: &str = "ROOTCA";
+/// The secret that holds the roots of every trust domain that is believed, each for its own workloads.
+const ALL_ROOTS: &str = "ALL";
 
-/// The transport socket of an inbound listener: any workload of the trust domain, under each of its names, by its
-/// certificate.
-pub(super) fn downstream(
-    domain: &TrustDomain,
-    aliases: &[TrustDomain],
-    protocol: Protocol,
-) -> Value {
+/// The transport socket of an inbound listener: any workload of the trust domain, under each of its names, and of those
+/// that it federates with, by its certificate.
+pub(super) fn downstream(mesh: &Mesh, protocol: Protocol) -> Value {
     // The slash ends the trust domain: without it `mesh.test` would let `mesh.test.evil` in.
-    let members: Vec<Value> = std::iter::once(domain)
-        .chain(aliases)
+    let callers: Vec<Value> = std::iter::once(&mesh.domain)
+        .chain(&mesh.sidecar.aliases)
+        .chain(&mesh.federated)
         .map(|domain| json!({ "prefix": format!("spiffe://{domain}/") }))
         .collect();
-    let mut common = common(&members);
+    let roots = if mesh.federated.is_empty() { ROOTS } else { ALL_ROOTS };
+    let mut common = common(&callers, roots);
     if protocol == Protocol::Http {
         set(&mut common, "alpn_protocols", json!(["h2", "http/1.1"]));
     }
@@ -46,7 +46,9 @@ pub(super) fn downstream(
 }
 
 /// The transport socket of an upstream cluster: only these peers.
-pub(super) fn upstream(name: &Name, peers: &PeerIds) -> Value {
+pub(super) fn upstream(name: &Name, peers: &PeerIds, own: &TrustDomain) -> Value {
+    let is_ours = |id: &SpiffeId| id.is_member_of(own);
+    let roots = if peers.as_slice().iter().all(is_ours) { ROOTS } else { ALL_ROOTS };
     let exact: Vec<Value> =
         peers.as_slice().iter().map(|id| json!({ "exact": id.as_str() })).collect();
     json!({
@@ -58,13 +60,14 @@ pub(super) fn upstream(name: &Name, peers: &PeerIds) -> Value {
             "max_session_keys": 0,
             // No ALPN here: the connection pool offers the protocol of its caller by itself, and a fixed list
             // makes HTTP/1.1 callers fail.
-            "common_tls_context": common(&exact),
+            "common_tls_context": common(&exact, roots),
         },
     })
 }
 
-/// What both sides share. `peers` are matchers of the one URI SAN, never none.
-fn common(peers: &[Value]) -> Value {
+/// What both sides share. `peers` are matchers of the one URI SAN, never none; `roots` is the secret by which they are
+/// verified.
+fn common(peers: &[Value], roots: &str) -> Value {
     let peers: Vec<Value> =
         peers.iter().map(|matcher| json!({ "san_type": "URI", "matcher": matcher })).collect();
     json!({
@@ -77,7 +80,7 @@ fn common(peers: &[Value]) -> Value {
         "tls_certificate_sds_secret_configs": [secret(OWN_CERTIFICATE)],
         "combined_validation_context": {
             "default_validation_context": { "match_typed_subject_alt_names": peers },
-            "validation_context_sds_secret_config": secret(ROOTS),
+            "validation_context_sds_secret_config": secret(roots),
         },
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use prometheus_client::metrics::gauge::Gauge;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Config, StartError, sds};
@@ -49,6 +50,29 @@ impl Certificates {
         tasks.spawn("secrets", publisher.run());
         count_secrets(metrics, &status);
         Ok(Some(Self { identity, renewal: handle, sds: server, sds_status: status }))
+    }
+
+    /// What `/certificates` shows: the chain that is served, when it will be renewed, and whom the workload trusts, by trust
+    /// domain. No private key.
+    pub(super) fn shown(&self) -> impl Fn() -> Value + Send + Sync + use<> {
+        let (identity, renewal) = (self.identity.clone(), self.renewal.clone());
+        move || {
+            let held = identity.borrow().clone();
+            let bundles = held.iter().flat_map(|held| {
+                let bundles = &held.bundles;
+                std::iter::once(bundles.own()).chain(bundles.foreign()).map(|roots| {
+                    let domain = roots.domain();
+                    let jwt = bundles.jwt_of(domain).map(|jwt| json!({ "keys": jwt.keys() }));
+                    (domain.to_string(), json!({ "roots": roots.to_pem(), "jwtKeys": jwt }))
+                })
+            });
+            json!({
+                "id": held.as_ref().map(|held| held.svid.id().as_str()),
+                "chain": held.as_ref().map(|held| held.svid.chain_pem()),
+                "nextRenewal": renewal.status().next_renewal.and_then(super::dump::rfc3339),
+                "bundles": bundles.collect::<serde_json::Map<_, _>>(),
+            })
+        }
     }
 }
 

@@ -77,7 +77,7 @@ fn token(status: &TokenStatus) -> Value {
     })
 }
 
-fn rfc3339(at: SystemTime) -> Option<String> {
+pub(super) fn rfc3339(at: SystemTime) -> Option<String> {
     OffsetDateTime::from(at).format(&Rfc3339).ok()
 }
 

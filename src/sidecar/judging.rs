@@ -10,9 +10,11 @@ use super::certificates::Certificates;
 use super::reload::{Reload, ReloadStatus};
 use super::{Config, Counts, Identity, Resources, StartError, authn_metrics};
 use crate::authn::{
-    self, HttpClient, HttpOptions, KeyHandle, KeyRefresh, KeyStore, Verifier, WorkloadRoots,
+    self, HttpClient, HttpOptions, InvalidAnchor, KeyHandle, KeyRefresh, KeyStore, Verifier,
+    WorkloadRoots,
 };
 use crate::authz::{Descriptors, Gate, Resolver};
+use crate::identity::WorkloadIdentity;
 use crate::runtime::{Clock, Drain, FileWatch, Ready, Tasks, read_bytes};
 use crate::telemetry::Metrics;
 
@@ -97,11 +99,7 @@ impl Judging {
                 if let Some(identity) = identity_now.as_deref() {
                     gate.hold(identity.svid.leaf().serial());
                 }
-                let roots = identity_now.as_deref().map(|identity| {
-                    let intermediates = identity.svid.chain().get(1..).unwrap_or_default();
-                    WorkloadRoots::compile(identity.bundles.own())
-                        .map(|roots| roots.with_intermediates(intermediates))
-                });
+                let roots = identity_now.as_deref().map(workload_roots);
                 match roots {
                     Some(Ok(roots)) => gate.trust(roots),
                     Some(Err(error)) => tracing::error!(%error, "the mesh's roots cannot be used"),
@@ -117,6 +115,20 @@ impl Judging {
             }
         }
     }
+}
+
+/// The roots of this mesh and of those it federates with. A foreign bundle that cannot be used is left out: its workloads
+/// are refused then, and nobody else is.
+fn workload_roots(identity: &WorkloadIdentity) -> Result<WorkloadRoots, InvalidAnchor> {
+    let intermediates = identity.svid.chain().get(1..).unwrap_or_default();
+    let mut roots =
+        WorkloadRoots::compile(identity.bundles.own())?.with_intermediates(intermediates);
+    for foreign in identity.bundles.foreign() {
+        if let Err(error) = roots.add_foreign(foreign) {
+            tracing::error!(%error, trust_domain = %foreign.domain(), "its roots cannot be used");
+        }
+    }
+    Ok(roots)
 }
 
 /// Where fetched keys are kept over restarts.

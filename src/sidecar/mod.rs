@@ -181,6 +181,7 @@ impl Bound {
         if let Some(certificates) = &certificates {
             let renewal = certificates.renewal.clone();
             pages = pages.with_renewal(move || renewal.renew_now());
+            pages = pages.with_certificates(certificates.shown());
         }
         tasks.spawn("admin", pages.serve(admin, drain));
         let draining = ready.require("serving");

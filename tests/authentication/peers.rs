@@ -2,6 +2,7 @@
 
 mod bench;
 mod clients;
+mod foreign;
 mod forwarded;
 mod pki;
 mod revoked;

@@ -7,6 +7,7 @@ pub mod envoy;
 pub mod issuer;
 pub mod keycloak;
 pub mod kube;
+pub mod made;
 pub mod mirror;
 pub mod nginx;
 pub mod node;

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use rustls::client::{Resumption, danger::ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, client::WantsClientCert};
@@ -18,6 +19,9 @@ pub enum Roots {
     System,
     /// These and no others.
     Given(RootCertStore),
+    /// Whomever this recognises: a server that is known by something else than the name of its host. Each connection is
+    /// judged anew; none resumes an earlier one.
+    Judged(Arc<dyn ServerCertVerifier>),
 }
 
 /// The certificate a client presents, and its key. Neither shown nor compared.
@@ -43,6 +47,13 @@ pub(super) fn config(
             .map_err(|error| HttpError::Internal(chain(&error)))
     };
     let given = match (ca_pem, roots) {
+        (_, Roots::Judged(judge)) => {
+            let trusting =
+                builder()?.dangerous().with_custom_certificate_verifier(Arc::clone(judge));
+            let mut config = present(trusting, identity)?;
+            config.resumption = Resumption::disabled();
+            return Ok((config, None));
+        }
         (Some(pem), Roots::System | Roots::Given(_)) => Some(read_roots(pem)?),
         (None, Roots::Given(store)) => Some(store.clone()),
         (None, Roots::System) => None,

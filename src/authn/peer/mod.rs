@@ -4,6 +4,11 @@
 //! So the certificate itself is read: exactly one URI SAN, a SPIFFE ID, and the principal must be that very text.
 //! That the certificate chains to a trusted root is proven by the TLS handshake before.
 //!
+//! Where this mesh federates with others, more roots than its own open connections, so each certificate is proven here
+//! again, by the roots of the trust domain that it names and by no others: a foreign root never vouches for this mesh or
+//! for a third. The authorities between leaf and root come from this workload's own chain or from the chain that Envoy
+//! writes into `x-forwarded-client-cert`.
+//!
 //! A proxy that ends its clients' TLS may say in a header whose certificate it saw. Such a header is believed only
 //! when the workload on the wire, proven as above, is a proxy that [`ForwardRules`] name, and only in the one form
 //! that the rule names. From anybody else it is ignored, whatever it says; it is not removed here, so an application
@@ -100,6 +105,18 @@ impl Peer {
         if !members.include(self.id()) {
             return Err(PeerRefused::ForeignTrustDomain(self.id().trust_domain()));
         }
+        self.judge_dates(now)
+    }
+
+    /// The same of a workload whose trust domain was looked at already.
+    fn judge_foreign(&self, principal: &str, now: SystemTime) -> Result<(), PeerRefused> {
+        if self.id().as_str() != principal {
+            return Err(PeerRefused::PrincipalMismatch);
+        }
+        self.judge_dates(now)
+    }
+
+    fn judge_dates(&self, now: SystemTime) -> Result<(), PeerRefused> {
         if now < self.leaf.not_before() {
             return Err(PeerRefused::CertificateNotYetValid);
         }

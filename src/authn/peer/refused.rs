@@ -23,7 +23,7 @@ pub enum PeerRefused {
     /// Its name is not the principal.
     #[error("the certificate's name is not the principal")]
     PrincipalMismatch,
-    /// It is of another mesh.
+    /// It is of another mesh, with which this one does not federate.
     #[error("the certificate is of trust domain {0}")]
     ForeignTrustDomain(TrustDomain),
     /// It has expired.
@@ -42,6 +42,12 @@ pub enum PeerRefused {
     /// It names a workload of the mesh and does not chain to the mesh's roots.
     #[error("the certificate names a workload of the mesh and is not one of the mesh: {0}")]
     WorkloadUntrusted(ChainFault),
+    /// It names a workload of a trust domain that this mesh federates with, and does not chain to that one's roots.
+    #[error(
+        "the certificate names a workload of a federated trust domain, and is not one of it: {0} (Envoy tells the chain \
+         with set_current_client_cert_details `chain: true`)"
+    )]
+    ForeignUntrusted(ChainFault),
     /// It names a workload of the mesh, and the authority of a provider made it.
     #[error(
         "the certificate names a workload of the mesh, and the authority of provider {0} made it"
@@ -110,6 +116,7 @@ impl PeerRefused {
             Self::CertificateNotYetValid => "certificate_not_yet_valid",
             Self::WorkloadUnverifiable => "workload_unverifiable",
             Self::WorkloadUntrusted(_) | Self::WorkloadOfProvider(_) => "workload_untrusted",
+            Self::ForeignUntrusted(_) => "foreign_untrusted",
             Self::Client(refused) => refused.code(),
             Self::ForwardedAbsent => "forwarded_absent",
             Self::Forwarded(fault) => fault.code(),

@@ -4,15 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::authn::certificate::{ClientAuthorities, ProvenClient, Reading};
+use rustls::pki_types::CertificateDer;
+
+use crate::authn::certificate::{ClientAuthorities, MAX_CHAIN, ProvenClient, Reading};
 use crate::authn::evidence::PeerEvidence;
 use crate::authn::recent::Recent;
 use crate::identity::Members;
 use crate::policy::Headers;
 
-use super::forward::{Absent, ForwardRules, ForwardTrust, Forwarded, Line, Owner, ProxyRule};
+use super::forward::{
+    Absent, ForwardHeader, ForwardRules, ForwardTrust, Forwarded, Line, Owner, ProxyRule,
+};
 use super::pem;
 use super::refused::{ForwardFault, PeerRefused};
+use super::xfcc::Element;
 use super::{Peer, WorkloadRoots};
 
 /// Places in each table, and the longest text it remembers. A header may carry a whole chain.
@@ -25,7 +30,7 @@ const LONGEST_HEADER: usize = 16 * 1024;
 pub struct WireEvidence<'a> {
     /// What Envoy saw of the connection.
     pub peer: PeerEvidence<'a>,
-    /// The headers; they are looked at only if the peer is a named proxy. Nothing on a bare connection.
+    /// The headers; they are believed only if the peer is a named proxy. Nothing on a bare connection.
     pub headers: Option<&'a dyn Headers>,
 }
 
@@ -36,8 +41,8 @@ pub struct WireRules<'a> {
     pub members: Members<'a>,
     /// The proxies that are believed about their clients.
     pub forward: &'a ForwardRules,
-    /// The mesh's roots, for forwarded workload certificates; without them those are refused unless the rule of the
-    /// proxy says otherwise.
+    /// The roots of the mesh and of those it federates with; without them forwarded workload certificates are refused
+    /// unless the rule of the proxy says otherwise.
     pub roots: Option<&'a WorkloadRoots>,
     /// The authorities of X.509 clients.
     pub clients: &'a ClientAuthorities,
@@ -55,7 +60,7 @@ pub struct OnTheWire {
 /// Who calls.
 #[derive(Debug, Clone)]
 pub enum Caller {
-    /// A workload of the mesh.
+    /// A workload of the mesh, or of one that it federates with.
     Workload(Arc<Peer>),
     /// An X.509 client that a provider knows.
     Client(ProvenClient),
@@ -71,7 +76,7 @@ pub(in crate::authn) struct Peers {
 
 /// A certificate on the wire that names no workload.
 struct Other {
-    leaf: rustls::pki_types::CertificateDer<'static>,
+    leaf: CertificateDer<'static>,
     /// What Envoy makes the principal of; nothing where that is the whole subject, whose text is not compared.
     principal: Option<String>,
 }
@@ -128,7 +133,7 @@ impl Peers {
         }
         match self.workload(peer, rules.members, now) {
             Ok(workload) => {
-                of_the_mesh(&workload, rules, now)?;
+                of_the_mesh(&workload, evidence, rules, now)?;
                 match rules.forward.of(workload.id()) {
                     None => Ok(Some(OnTheWire { caller: Caller::Workload(workload), via: None })),
                     Some(rule) => {
@@ -144,10 +149,54 @@ impl Peers {
                 self.others.put(peer.certificate.as_bytes(), Arc::new(other));
                 Ok(Some(client))
             }
-            // A workload of another mesh may be a client here, if a provider's authority says so.
-            Err(refused @ PeerRefused::ForeignTrustDomain(_)) if !rules.clients.is_empty() => {
-                let (other, _) = other(peer.certificate).ok_or(refused)?;
-                client(peer, &other, rules, now).map(Some)
+            Err(refused @ PeerRefused::ForeignTrustDomain(_)) => {
+                self.foreign(evidence, rules, now, refused).map(Some)
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// A workload of another mesh: by the roots of the trust domain that it names, if this mesh federates with it. It
+    /// speaks for itself alone. Else it may be a client here, if a provider's authority says so.
+    fn foreign(
+        &self,
+        evidence: &WireEvidence<'_>,
+        rules: &WireRules<'_>,
+        now: SystemTime,
+        refused: PeerRefused,
+    ) -> Result<OnTheWire, PeerRefused> {
+        let peer = evidence.peer;
+        let proven = match rules.roots {
+            None => Err(refused),
+            Some(roots) => {
+                let workload = match self.workloads.find(peer.certificate.as_bytes()) {
+                    Some(workload) => workload,
+                    None => Arc::new(Peer::read(peer.certificate)?),
+                };
+                if roots.know(workload.id(), rules.members) {
+                    let hints = || hints(evidence, &workload);
+                    workload
+                        .judge_foreign(peer.principal, now)
+                        .and_then(|()| {
+                            roots
+                                .prove(&workload, (&[], &hints), (rules.members, now))
+                                .map_err(PeerRefused::ForeignUntrusted)
+                        })
+                        .map(|()| workload)
+                } else {
+                    Err(refused)
+                }
+            }
+        };
+        match proven {
+            Ok(workload) => {
+                self.workloads.put(peer.certificate.as_bytes(), Arc::clone(&workload));
+                Ok(OnTheWire { caller: Caller::Workload(workload), via: None })
+            }
+            Err(_) if !rules.clients.is_empty() => {
+                let unreadable = PeerRefused::CertificateUnreadable;
+                let (other, _) = other(peer.certificate).ok_or(unreadable)?;
+                client(peer, &other, rules, now)
             }
             Err(refused) => Err(refused),
         }
@@ -200,6 +249,17 @@ fn judge(
         Owner::Neither(invalid) => Err(PeerRefused::CertificateInvalid(invalid.clone())),
         Owner::Client => Ok(client()?),
         Owner::Workload(peer) => match peer.judge_in(rules.members, now) {
+            // The word of a proxy is enough for workloads of the mesh only: of another they are proven, always.
+            Err(PeerRefused::ForeignTrustDomain(_))
+                if rules.roots.is_some_and(|roots| roots.know(peer.id(), rules.members)) =>
+            {
+                let roots = rules.roots.ok_or(PeerRefused::ForwardedUnverifiable)?;
+                peer.judge_dates(now)?;
+                roots
+                    .prove(peer, (&forwarded.chain, &Vec::new), (rules.members, now))
+                    .map_err(PeerRefused::ForwardedUntrusted)?;
+                Ok(Caller::Workload(Arc::clone(peer)))
+            }
             // A workload of another mesh may be a client here, if a provider's authority says so.
             Err(PeerRefused::ForeignTrustDomain(_)) if !rules.clients.is_empty() => Ok(client()?),
             Err(refused) => Err(refused),
@@ -213,7 +273,7 @@ fn judge(
                     }
                     (ForwardTrust::Roots, None) => return Err(PeerRefused::ForwardedUnverifiable),
                     (ForwardTrust::Roots, Some(roots)) => roots
-                        .prove(peer, &forwarded.chain, (rules.members, now))
+                        .prove(peer, (&forwarded.chain, &Vec::new), (rules.members, now))
                         .map_err(PeerRefused::ForwardedUntrusted)?,
                 }
                 Ok(Caller::Workload(Arc::clone(peer)))
@@ -222,14 +282,35 @@ fn judge(
     }
 }
 
-/// Envoy accepts a certificate by any authority that it is told to trust. Once those of providers are among them, a
-/// workload is one only by the roots of the mesh: no provider makes workloads.
-fn of_the_mesh(workload: &Peer, rules: &WireRules<'_>, now: SystemTime) -> Result<(), PeerRefused> {
-    if rules.clients.is_empty() {
+/// Envoy accepts a certificate by any authority that it is told to trust. Once those of providers or of other meshes are
+/// among them, a workload is one only by the roots of the mesh: nobody else makes workloads of ours.
+fn of_the_mesh(
+    workload: &Peer,
+    evidence: &WireEvidence<'_>,
+    rules: &WireRules<'_>,
+    now: SystemTime,
+) -> Result<(), PeerRefused> {
+    let federated = rules.roots.is_some_and(WorkloadRoots::are_federated);
+    if rules.clients.is_empty() && !federated {
         return Ok(());
     }
     let roots = rules.roots.ok_or(PeerRefused::WorkloadUnverifiable)?;
-    roots.prove(workload, &[], (rules.members, now)).map_err(PeerRefused::WorkloadUntrusted)
+    let hints = || hints(evidence, workload);
+    roots
+        .prove(workload, (&[], &hints), (rules.members, now))
+        .map_err(PeerRefused::WorkloadUntrusted)
+}
+
+/// The authorities that stand in the chain of `x-forwarded-client-cert`, where that is about this very certificate. Envoy
+/// tells the gate only the leaf, and writes the chain there if it is told to (`chain: true`). Whoever wrote it proves
+/// nothing by it: each signature on the way to a root is checked.
+fn hints(evidence: &WireEvidence<'_>, workload: &Peer) -> Vec<CertificateDer<'static>> {
+    let Some(headers) = evidence.headers else { return Vec::new() };
+    let Ok(Some(Line::Xfcc(value))) = Line::among(headers, ForwardHeader::Xfcc) else {
+        return Vec::new();
+    };
+    let chain = Element::parse(value).and_then(|element| element.chain(&workload.der));
+    chain.ok().filter(|chain| chain.len() <= MAX_CHAIN).unwrap_or_default()
 }
 
 /// A client of a provider that holds the connection itself.

@@ -17,8 +17,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::report::{Check, CheckResult, Outcome, Reason, Report};
-use super::{Output, input, moment};
+use super::{Output, input};
 use crate::authn::{self, Files, Providers, TokenFault, TokenRefused, ToldSteps, User};
+use crate::cli::moment;
 use crate::policy::{Groups, IdentityProvider, Keys};
 use crate::runtime::Clock;
 

@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::moment;
 use super::signer::{Alg, Signer};
+use crate::cli::moment;
 use crate::runtime::{Clock, read_secret, write_atomic};
 
 /// No key file is larger.

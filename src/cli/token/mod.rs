@@ -4,7 +4,6 @@ mod api_key;
 mod input;
 mod inspect;
 mod mint;
-mod moment;
 mod report;
 mod show;
 mod signer;

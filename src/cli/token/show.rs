@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use super::moment;
+pub(super) use crate::cli::terminal::plain;
+
+use crate::cli::moment;
 
 /// Claims that are seconds since 1970 wherever they stand.
 const TIMES: [&str; 5] = ["exp", "nbf", "iat", "auth_time", "updated_at"];
@@ -54,18 +56,6 @@ fn hidden(value: &Value) -> String {
         Value::String(text) => format!("({} characters, not shown)", text.chars().count()),
         _ => "(not shown)".to_owned(),
     }
-}
-
-/// Without anything that moves a cursor, colours a terminal or turns the direction of writing.
-pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '"' | '\'' | '\\' => plain.push(letter),
-            _ => plain.extend(letter.escape_debug()),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

@@ -404,35 +404,3 @@ fn an_authority_need_not_be_its_own_issuer() {
     let document = json!({"keys": [root_entry(&key, &der)]}).to_string();
     assert_eq!(count(&SpiffeBundle::parse(&domain(), &document).unwrap()), (1, 0));
 }
-
-/// Documents that go-spiffe is tested with; where they are not at hand, the table above stands alone.
-#[test]
-fn documents_that_go_spiffe_is_tested_with() {
-    let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors");
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "where the vectors are is for whoever runs tests"
-    )]
-    let folder = std::env::var_os("HOPGATE_VECTORS").map_or(beside, std::path::PathBuf::from);
-    let folder = folder.join("spiffe/go-spiffe");
-    if !folder.is_dir() {
-        println!("skipped: needs {} (or HOPGATE_VECTORS)", folder.display());
-        return;
-    }
-    let read = |file: &str| {
-        SpiffeBundle::parse(&domain(), &std::fs::read_to_string(folder.join(file)).unwrap())
-    };
-    assert_eq!(count(&read("spiffebundle_valid_1.json").unwrap()), (1, 1));
-    let second = read("spiffebundle_valid_2.json").unwrap();
-    assert_eq!(count(&second), (1, 6));
-    assert_eq!(
-        (second.sequence(), second.refresh_hint()),
-        (Some(1), Some(Duration::from_secs(60)))
-    );
-    let other = read("spiffebundle_valid_with_wit.json").unwrap();
-    assert_eq!((count(&other), other.ignored().len()), ((1, 2), 2));
-    assert!(read("spiffebundle_missing_kid.json").unwrap_err().to_string().contains("`kid`"));
-    assert!(matches!(read("spiffebundle_no_keys.json"), Err(InvalidSpiffeBundle::NoKeys)));
-    // go-spiffe refuses it; the specification has readers take the first certificate.
-    assert_eq!(count(&read("spiffebundle_multiple_x509.json").unwrap()), (1, 1));
-}

@@ -42,7 +42,7 @@ fn distance(at: SystemTime, now: SystemTime) -> String {
 }
 
 /// One unit is enough to see what is wrong.
-fn rough(span: Duration) -> String {
+pub(super) fn rough(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..=119 => format!("{seconds} s"),

@@ -1,0 +1,108 @@
+//! A running sidecar, asked by its admin pages: what it serves now, and when it plans to renew.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Group, GroupKind, Loaded};
+use crate::identity::{JwtBundle, SpiffeId, TrustBundle, TrustDomain};
+use crate::runtime::Address;
+
+const MAX_PAGE: usize = 4 * 1024 * 1024;
+
+/// `/certificates`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    id: Option<String>,
+    chain: Option<String>,
+    next_renewal: Option<String>,
+    bundles: BTreeMap<String, PageBundle>,
+}
+
+/// Whom the sidecar trusts for one trust domain.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageBundle {
+    roots: String,
+    jwt_keys: Option<Value>,
+}
+
+/// The bundles of a running sidecar, and which of them is that of its own trust domain.
+pub(in crate::cli) struct Trusted {
+    pub(in crate::cli) own: Option<TrustDomain>,
+    pub(in crate::cli) bundles: Vec<(TrustBundle, JwtBundle)>,
+}
+
+pub(super) async fn ask(admin: &Address, timeout: Duration) -> anyhow::Result<Loaded> {
+    let Page { id: _, chain, next_renewal, bundles } = page(admin, timeout).await?;
+    let mut groups = Vec::new();
+    if let Some(pem) = &chain {
+        let renewal = next_renewal.as_deref().map(|at| OffsetDateTime::parse(at, &Rfc3339));
+        let renewal = renewal.transpose()?.map(SystemTime::from);
+        let kind = GroupKind::Chain(renewal);
+        groups.push(Group::read(Some("served"), kind, &certificates(pem)?)?);
+    }
+    for (domain, bundle) in &bundles {
+        let domain = TrustDomain::parse(domain).with_context(|| format!("{domain:?}"))?;
+        let title = format!("bundle of {domain}");
+        let kind = GroupKind::Bundle(Some(domain));
+        groups.push(Group::read(Some(&title), kind, &certificates(&bundle.roots)?)?);
+    }
+    anyhow::ensure!(!groups.is_empty(), "the sidecar has no certificate now");
+    Ok(Loaded { place: String::new(), form: "running sidecar", groups, notes: Vec::new() })
+}
+
+/// Asks whom a running sidecar trusts.
+///
+/// # Errors
+/// When it does not answer, or with something else.
+pub(in crate::cli) fn trusted(admin: &Address, timeout: Duration) -> anyhow::Result<Trusted> {
+    let Page { id, chain: _, next_renewal: _, bundles } = super::wait(page(admin, timeout))?;
+    let own = id.as_deref().map(SpiffeId::parse).transpose()?.map(|id| id.trust_domain());
+    let bundles = bundles.into_iter().map(|(domain, PageBundle { roots, jwt_keys })| {
+        let domain = TrustDomain::parse(&domain)?;
+        let jwt = match jwt_keys {
+            Some(keys) => JwtBundle::from_jwks(domain.clone(), &keys.to_string())?,
+            None => JwtBundle::empty(domain.clone()),
+        };
+        Ok((TrustBundle::from_pem(domain, &roots)?, jwt))
+    });
+    Ok(Trusted { own, bundles: bundles.collect::<anyhow::Result<_>>()? })
+}
+
+async fn page(admin: &Address, timeout: Duration) -> anyhow::Result<Page> {
+    anyhow::ensure!(
+        admin.is_local(),
+        "the admin pages are on loopback addresses and unix sockets only"
+    );
+    let builder = reqwest::Client::builder().no_proxy().timeout(timeout);
+    let (builder, host) = match admin {
+        Address::Tcp(address) => (builder, address.to_string()),
+        Address::Unix(path) => (builder.unix_socket(path.clone()), "localhost".to_owned()),
+    };
+    let from = || format!("{admin}/certificates");
+    let url = format!("http://{host}/certificates");
+    let mut response = builder.build()?.get(url).send().await.with_context(from)?;
+    let status = response.status();
+    anyhow::ensure!(status.is_success(), "{}: answers {status}", from());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.with_context(from)? {
+        anyhow::ensure!(body.len() + chunk.len() <= MAX_PAGE, "{}: is too long", from());
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).context("/certificates is not what a sidecar answers")
+}
+
+fn certificates(pem: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| anyhow::anyhow!("the PEM text cannot be read"))
+}

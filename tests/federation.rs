@@ -1,0 +1,7 @@
+//! Federation: the bundle endpoint, and the client of those of others.
+
+mod documents;
+mod endpoint;
+mod hostile;
+mod parts;
+mod relations;
