@@ -1,7 +1,10 @@
 //! Discovery: the streams as a client sees them, the bootstrap, and a real Envoy that lives on both.
 
 mod bootstrap;
+mod in_use;
 mod proxies;
+mod resumption;
 mod service;
 mod streams;
+mod validation;
 mod workload;

@@ -49,6 +49,7 @@ mod policy_tools;
 mod presented;
 mod recorded;
 mod servers;
+mod spiffe_rules;
 mod support;
 mod through_envoy;
 mod token;

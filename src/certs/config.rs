@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::runtime::Readers;
+
 /// The section `certificates` of a sidecar's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "RawConfig")]
@@ -31,33 +33,49 @@ pub enum Source {
 pub struct ControlSource {
     /// `https://host:port`.
     pub server: String,
-    /// PEM roots: of the server's certificate and of the answer.
+    /// PEM roots: of the server's certificate and of the answer. Read again at each use.
     pub ca_file: PathBuf,
-    /// The join token for the first certificate.
-    pub join_token: JoinToken,
+    /// By what this workload proves itself.
+    pub token: Token,
 }
 
-/// Where the join token stands.
+/// By what a workload proves itself, where it is not by its certificate.
 #[derive(Clone)]
-pub enum JoinToken {
-    /// Nowhere: a stored certificate must do.
+pub enum Token {
+    /// By nothing: a stored certificate must do.
     None,
-    /// In the configuration.
-    Inline(Arc<Zeroizing<String>>),
-    /// In a file of mode 0600, read at each use.
-    File(PathBuf),
+    /// A join token in the configuration, for the first certificate.
+    Join(Arc<Zeroizing<String>>),
+    /// A join token in a file of mode 0600, read at each use.
+    JoinFile(PathBuf),
+    /// The projected token of a Kubernetes service account, for every certificate. It is read again at each use,
+    /// because the kubelet replaces it; the kubelet also chooses its mode.
+    ServiceAccountFile(PathBuf),
 }
 
 /// Files that somebody else keeps fresh.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(try_from = "RawFiles")]
 pub struct FileSource {
-    /// PEM chain, leaf first.
+    /// PEM chain, leaf first. Roots in it are left out.
     pub certificate: PathBuf,
-    /// PEM private key, mode 0600.
+    /// PEM private key.
     pub key: PathBuf,
     /// PEM roots.
     pub bundle: PathBuf,
+    /// Who may read the key.
+    pub key_readers: Readers,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RawFiles {
+    directory: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    bundle: Option<PathBuf>,
+    #[serde(default)]
+    key_readers: Readers,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +93,7 @@ struct RawControl {
     ca_file: PathBuf,
     join_token: Option<String>,
     join_token_file: Option<PathBuf>,
+    service_account_token_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -82,13 +101,13 @@ impl Config {
     pub fn resolve(&mut self, base: &Path) {
         let join = |path: &mut PathBuf| *path = base.join(&*path);
         match &mut self.source {
-            Source::Control(ControlSource { server: _, ca_file, join_token }) => {
+            Source::Control(ControlSource { server: _, ca_file, token }) => {
                 join(ca_file);
-                if let JoinToken::File(path) = join_token {
+                if let Token::JoinFile(path) | Token::ServiceAccountFile(path) = token {
                     join(path);
                 }
             }
-            Source::Files(FileSource { certificate, key, bundle }) => {
+            Source::Files(FileSource { certificate, key, bundle, key_readers: _ }) => {
                 join(certificate);
                 join(key);
                 join(bundle);
@@ -121,27 +140,57 @@ impl TryFrom<RawControl> for ControlSource {
     type Error = &'static str;
 
     fn try_from(raw: RawControl) -> Result<Self, Self::Error> {
-        let RawControl { server, ca_file, join_token, join_token_file } = raw;
-        let join_token = match (join_token, join_token_file) {
-            (None, None) => JoinToken::None,
-            (Some(token), None) => JoinToken::Inline(Arc::new(Zeroizing::new(token))),
-            (None, Some(path)) => JoinToken::File(path),
-            (Some(_), Some(_)) => {
+        let RawControl { server, ca_file, join_token, join_token_file, service_account_token_file } =
+            raw;
+        let token = match (join_token, join_token_file, service_account_token_file) {
+            (None, None, None) => Token::None,
+            (Some(token), None, None) => Token::Join(Arc::new(Zeroizing::new(token))),
+            (None, Some(path), None) => Token::JoinFile(path),
+            (None, None, Some(path)) => Token::ServiceAccountFile(path),
+            (Some(_), _, _) | (None, Some(_), Some(_)) => {
                 return Err(
-                    "certificates.control: `joinToken` and `joinTokenFile` exclude each other",
+                    "certificates.control: `joinToken`, `joinTokenFile` and `serviceAccountTokenFile` exclude each \
+                     other",
                 );
             }
         };
-        Ok(Self { server, ca_file, join_token })
+        Ok(Self { server, ca_file, token })
     }
 }
 
-impl fmt::Debug for JoinToken {
+impl TryFrom<RawFiles> for FileSource {
+    type Error = &'static str;
+
+    fn try_from(raw: RawFiles) -> Result<Self, Self::Error> {
+        let RawFiles { directory, certificate, key, bundle, key_readers } = raw;
+        match (directory, certificate, key, bundle) {
+            // As cert-manager and its CSI drivers name them.
+            (Some(directory), None, None, None) => Ok(Self {
+                certificate: directory.join("tls.crt"),
+                key: directory.join("tls.key"),
+                bundle: directory.join("ca.crt"),
+                key_readers,
+            }),
+            (None, Some(certificate), Some(key), Some(bundle)) => {
+                Ok(Self { certificate, key, bundle, key_readers })
+            }
+            (Some(_), _, _, _) | (None, _, _, _) => Err(
+                "certificates.files: write `directory` alone (for tls.crt, tls.key and ca.crt), or all of \
+                 `certificate`, `key` and `bundle`",
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("None"),
-            Self::Inline(_) => f.write_str("Inline(redacted)"),
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Join(_) => f.write_str("Join(redacted)"),
+            Self::JoinFile(path) => f.debug_tuple("JoinFile").field(path).finish(),
+            Self::ServiceAccountFile(path) => {
+                f.debug_tuple("ServiceAccountFile").field(path).finish()
+            }
         }
     }
 }
@@ -164,8 +213,13 @@ mod tests {
         assert_eq!(config.state_directory.as_deref(), Some(Path::new("/etc/hopgate/state")));
         let Source::Control(control) = config.source else { panic!("control") };
         assert_eq!(control.ca_file, Path::new("/etc/hopgate/root.pem"));
-        assert!(matches!(control.join_token, JoinToken::File(path) if path == Path::new("/t")));
+        assert!(matches!(control.token, Token::JoinFile(path) if path == Path::new("/t")));
         assert!(parse(r#"{"files":{"certificate":"a","key":"b","bundle":"c"}}"#).is_ok());
+        let mut config = parse(r#"{"files":{"directory":"spiffe","keyReaders":"Group"}}"#).unwrap();
+        config.resolve(Path::new("/var/run"));
+        let Source::Files(files) = config.source else { panic!("files") };
+        assert_eq!(files.key, Path::new("/var/run/spiffe/tls.key"));
+        assert_eq!(files.key_readers, Readers::Group);
     }
 
     #[test]
@@ -174,6 +228,11 @@ mod tests {
             "{}",
             r#"{"files":{"certificate":"a","key":"b","bundle":"c"},"control":{"server":"s","caFile":"c"}}"#,
             r#"{"control":{"server":"s","caFile":"c","joinToken":"x","joinTokenFile":"y"}}"#,
+            r#"{"control":{"server":"s","caFile":"c","joinToken":"x","serviceAccountTokenFile":"y"}}"#,
+            r#"{"control":{"server":"s","caFile":"c","joinTokenFile":"x","serviceAccountTokenFile":"y"}}"#,
+            r#"{"files":{"directory":"a","key":"b"}}"#,
+            r#"{"files":{"directory":"a","keyReaders":"Everybody"}}"#,
+            r#"{"files":{}}"#,
             r#"{"control":{"server":"s","caFile":"c","insecure":true}}"#,
             r#"{"files":{"certificate":"a","key":"b"}}"#,
             r#"{"control":{"server":"s"}}"#,

@@ -1,19 +1,21 @@
 //! Renewal from a control plane.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
 use crate::identity::{Bundles, PrivateKey, SpiffeId, TrustBundle, WorkloadIdentity, X509Svid};
-use crate::runtime::{Clock, Drain, FileWatch, read_limited};
+use crate::runtime::{Clock, Drain, FileWatch, Moves, read_limited};
 
 use super::config::ControlSource;
 use super::issuer::Issuer;
+use super::plan::Plan;
 use super::renewal::{RenewalError, draw};
-use super::schedule::{Next, Retry, Schedule, next};
+use super::schedule::{Next, Schedule};
 use super::shelf::Shelf;
-use super::store::Store;
+use super::store::{StateError, Store};
 
 /// The clock is looked at at least this often, because it may have been set or the machine slept.
 const TICK: Duration = Duration::from_secs(2);
@@ -23,12 +25,12 @@ pub(super) struct ControlTask {
     issuer: Issuer,
     workload: SpiffeId,
     clock: Clock,
+    moves: Moves,
     store: Option<Store>,
     ca_file: PathBuf,
     bundle: TrustBundle,
     watch: FileWatch,
-    held: Option<Schedule>,
-    retry: Option<Retry>,
+    plan: Plan<Arc<WorkloadIdentity>>,
 }
 
 impl ControlTask {
@@ -38,44 +40,46 @@ impl ControlTask {
         workload: SpiffeId,
         clock: Clock,
     ) -> Result<Self, RenewalError> {
-        let ControlSource { server, ca_file, join_token } = source;
-        let issuer = Issuer::new(server, join_token.clone(), workload.clone(), clock.clone())?;
+        let ControlSource { server, ca_file, token } = source;
+        let issuer = Issuer::new(server, token.clone(), workload.clone(), clock.clone())?;
         let bundle = read_bundle(ca_file, &workload)?;
         let store = state.map(Store::open).transpose().map_err(RenewalError::State)?;
         Ok(Self {
             issuer,
             workload,
+            moves: clock.moves(),
             clock,
             store,
             ca_file: ca_file.clone(),
             bundle,
             watch: FileWatch::new(std::slice::from_ref(ca_file))?,
-            held: None,
-            retry: None,
+            plan: Plan::new(),
         })
     }
 
     /// Serves the stored certificate if it is still good under the roots trusted now.
     pub(super) fn restore(&mut self, shelf: &Shelf) {
-        let Some(store) = &self.store else { return };
-        match store.load(&self.workload, &self.bundle, self.clock.now()) {
-            Ok(Some((svid, obtained))) => {
-                let leaf = svid.leaf();
-                let validity = (leaf.not_before(), leaf.not_after());
-                let schedule = Schedule::new(validity, obtained, draw());
-                self.serve(svid, schedule, shelf);
-            }
-            Ok(None) => {}
-            Err(error) => shelf.failed("the stored certificate is not used", &error),
+        if let Err(error) = self.take_stored() {
+            shelf.failed("the stored certificate is not used", &error);
         }
+        self.show(shelf);
+    }
+
+    fn take_stored(&mut self) -> Result<(), StateError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        if let Some((svid, obtained)) =
+            store.load(&self.workload, &self.bundle, self.clock.now())?
+        {
+            self.hold(svid, obtained);
+        }
+        Ok(())
     }
 
     pub(super) async fn run(&mut self, shelf: &Shelf, trigger: &Notify, drain: &Drain) {
         let mut watching = true;
         while !drain.has_begun() {
-            let now = self.clock.now();
-            shelf.clear_if_expired(now);
-            let wait = match next(self.held.as_ref(), self.retry.as_ref(), now) {
+            let now = self.show(shelf);
+            let wait = match self.plan.next(now) {
                 Next::Attempt => {
                     self.renew(shelf).await;
                     continue;
@@ -89,41 +93,72 @@ impl ControlTask {
                     watching = changed.is_some();
                     self.reload_roots(shelf);
                 }
+                () = self.moves.next() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
+    /// Serves what may be served at this moment, and nothing else. Says which moment that is.
+    fn show(&self, shelf: &Shelf) -> SystemTime {
+        let now = self.clock.now();
+        match self.plan.servable(now) {
+            Some((identity, schedule)) => shelf.show(identity, Some(schedule.renew_at())),
+            None => shelf.clear("the certificate expired before a new one could be had"),
+        }
+        shelf.checked(now);
+        now
+    }
+
     async fn renew(&mut self, shelf: &Shelf) {
         // Not every volume tells of changes; the roots must be current at least when they count.
         self.reload_roots(shelf);
-        let current = shelf.current();
-        match self.issuer.issue(current.as_deref(), &self.bundle).await {
+        match self.attempt(shelf).await {
             Ok(svid) => {
                 let now = self.clock.now();
-                if let Some(Err(error)) = self.store.as_ref().map(|store| store.save(&svid, now)) {
+                let stored = self.store.as_ref().map(|store| store.save(&svid, now));
+                self.hold(svid, now);
+                self.show(shelf);
+                // Said last, so that it stands in the status until the next success.
+                if let Some(Err(error)) = stored {
                     shelf.failed("the new certificate cannot be stored", &error);
                 }
-                let leaf = svid.leaf();
-                let validity = (leaf.not_before(), leaf.not_after());
-                let schedule = Schedule::new(validity, now, draw());
-                self.serve(svid, schedule, shelf);
             }
             Err(error) => {
-                let now = self.clock.now();
                 let told = error.retry_after().map_or(Duration::ZERO, |told| told.wait(draw()));
-                let retry = Retry::after(self.retry.as_ref(), now, draw()).not_before(told);
-                self.retry = Some(retry);
+                self.plan.failed(self.clock.now(), draw(), told);
                 shelf.failed("no new certificate", &error);
+                if self.plan.held().is_none() {
+                    // Refused at the start, perhaps only because the clock was wrong then. Why was said at the start.
+                    drop(self.take_stored());
+                    self.show(shelf);
+                }
             }
         }
     }
 
-    fn serve(&mut self, svid: X509Svid, schedule: Schedule, shelf: &Shelf) {
-        self.held = Some(schedule);
-        self.retry = None;
-        let identity = WorkloadIdentity { svid, bundles: Bundles::new(self.bundle.clone()) };
-        shelf.serve(identity, Some(schedule.renew_at()));
+    /// One attempt. While it is under way what is served is looked at as ever: a slow authority must not keep an
+    /// expired certificate served.
+    async fn attempt(&mut self, shelf: &Shelf) -> Result<X509Svid, super::IssueError> {
+        let held = self.plan.held().cloned();
+        let mut moves = self.clock.moves();
+        let mut attempt = std::pin::pin!(self.issuer.issue(held.as_deref(), &self.bundle));
+        loop {
+            tokio::select! {
+                outcome = &mut attempt => return outcome,
+                () = moves.next() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+            self.show(shelf);
+        }
+    }
+
+    fn hold(&mut self, svid: X509Svid, obtained: SystemTime) {
+        let leaf = svid.leaf();
+        let validity = (leaf.not_before(), leaf.not_after());
+        let schedule = Schedule::new(validity, obtained, draw());
+        let bundles = Bundles::new(self.bundle.clone());
+        self.plan.hold(Arc::new(WorkloadIdentity { svid, bundles }), schedule);
     }
 
     /// Takes changed roots. The held certificate is verified anew: under roots that do not carry it any
@@ -139,16 +174,17 @@ impl ControlTask {
         };
         tracing::info!(roots = bundle.roots().len(), "the trusted roots changed");
         self.bundle = bundle;
-        let (Some(current), Some(schedule)) = (shelf.current(), self.held) else {
-            // Perhaps it was the roots that stood in the way.
-            self.retry = None;
-            return;
-        };
-        match rebuild(&current.svid, &self.bundle, &self.clock) {
-            Ok(svid) => self.serve(svid, schedule, shelf),
+        // Perhaps it was the roots that stood in the way.
+        self.plan.forget_failures();
+        let Some(held) = self.plan.held() else { return };
+        match rebuild(&held.svid, &self.bundle, &self.clock) {
+            Ok(svid) => {
+                let bundles = Bundles::new(self.bundle.clone());
+                self.plan.replace(Arc::new(WorkloadIdentity { svid, bundles }));
+                self.show(shelf);
+            }
             Err(reason) => {
-                self.held = None;
-                self.retry = None;
+                self.plan.give_up();
                 shelf.clear(&reason);
             }
         }

@@ -19,16 +19,16 @@ use crate::identity::{
 };
 use crate::proto::istio::IstioCertificateRequest;
 use crate::proto::istio::istio_certificate_service_client::IstioCertificateServiceClient;
-use crate::runtime::{Clock, FileError, read_secret};
+use crate::runtime::{Clock, FileError, read_limited, read_secret};
 
-use super::config::JoinToken;
+use super::config::Token;
 use super::retry_after::RetryAfter;
 use super::tls::client_config;
 
 /// One attempt, from the first packet to the verified answer.
 const ATTEMPT: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 256 * 1024;
-const MAX_TOKEN: u64 = 4 * 1024;
+const MAX_TOKEN: u64 = 12 * 1024;
 
 /// A text is no address of a control plane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,15 +40,15 @@ pub struct InvalidServer(String);
 pub enum IssueError {
     /// There is neither a valid certificate nor a join token to prove this workload with.
     #[error(
-        "nothing to prove this workload with: no valid certificate and no join token; make one with: \
-         hopgate control token"
+        "nothing to prove this workload with: no valid certificate, no join token and no service account token; make \
+         a join token with: hopgate control token"
     )]
     NoCredentials,
-    /// The join token cannot be read.
-    #[error("the join token cannot be read")]
+    /// The token cannot be read.
+    #[error("the token cannot be read")]
     Token(#[source] FileError),
-    /// The join token is empty or holds what no header can carry.
-    #[error("the join token is not readable text")]
+    /// The token is empty or holds what no header can carry.
+    #[error("the token is not readable text")]
     UnusableToken,
     /// The key or the request cannot be made.
     #[error("a key cannot be made")]
@@ -78,8 +78,11 @@ pub enum IssueError {
     /// The answer is no chain of PEM certificates.
     #[error("the answer is no certificate chain")]
     Unreadable,
-    /// The answer carries a root that is not trusted here.
-    #[error("the answer carries a foreign root")]
+    /// The answer was signed by an authority whose root came with it, and is not trusted here.
+    #[error(
+        "the answer carries a foreign root: whoever signed it is not trusted here; if it should be, add its root to \
+         certificates.control.caFile"
+    )]
     ForeignRoot,
     /// The answer does not verify.
     #[error("the answer is refused")]
@@ -111,7 +114,7 @@ pub(super) struct Issuer {
     port: u16,
     name: ServerName<'static>,
     workload: SpiffeId,
-    token: JoinToken,
+    token: Token,
     clock: Clock,
 }
 
@@ -124,7 +127,7 @@ enum Proof<'a> {
 impl Issuer {
     pub(super) fn new(
         server: &str,
-        token: JoinToken,
+        token: Token,
         workload: SpiffeId,
         clock: Clock,
     ) -> Result<Self, InvalidServer> {
@@ -141,15 +144,21 @@ impl Issuer {
         Ok(Self { host, port, name, workload, token, clock })
     }
 
-    /// Gets a new certificate: proven by `current` while it is valid, else by the join token. If the
-    /// control plane does not take the certificate (its root may be new), the token is tried as well.
+    /// Gets a new certificate. With the token of a service account it is proven by that alone, each time: whoever may
+    /// not have it any more gets nothing, and an outage of any length heals by itself. Else it is proven by `current`
+    /// while that is valid, then by the join token. If the control plane does not take the certificate (its root may be
+    /// new), the join token is tried as well.
     pub(super) async fn issue(
         &self,
         current: Option<&WorkloadIdentity>,
         bundle: &TrustBundle,
     ) -> Result<X509Svid, IssueError> {
         let now = self.clock.now();
-        let valid = current.filter(|held| {
+        let by_certificate = match self.token {
+            Token::ServiceAccountFile(_) => None,
+            Token::None | Token::Join(_) | Token::JoinFile(_) => current,
+        };
+        let valid = by_certificate.filter(|held| {
             let leaf = held.svid.leaf();
             leaf.not_before() <= now && now <= leaf.not_after()
         });
@@ -261,13 +270,15 @@ impl Issuer {
 
     fn read_token(&self) -> Result<Zeroizing<String>, IssueError> {
         let text = match &self.token {
-            JoinToken::None => return Err(IssueError::NoCredentials),
-            JoinToken::Inline(token) => Zeroizing::new(token.trim_ascii().to_owned()),
-            JoinToken::File(path) => {
-                let text = read_secret(path, MAX_TOKEN).map_err(IssueError::Token)?;
-                Zeroizing::new(text.trim_ascii().to_owned())
+            Token::None => return Err(IssueError::NoCredentials),
+            Token::Join(token) => Zeroizing::new(token.to_string()),
+            Token::JoinFile(path) => read_secret(path, MAX_TOKEN).map_err(IssueError::Token)?,
+            Token::ServiceAccountFile(path) => {
+                let text = read_limited(path, MAX_TOKEN).map_err(IssueError::Token)?;
+                Zeroizing::new(text)
             }
         };
+        let text = Zeroizing::new(text.trim_ascii().to_owned());
         if text.is_empty() { Err(IssueError::UnusableToken) } else { Ok(text) }
     }
 }
@@ -278,20 +289,12 @@ fn verify(
     (workload, bundle): (&SpiffeId, &TrustBundle),
     now: SystemTime,
 ) -> Result<X509Svid, IssueError> {
-    let mut chain = Vec::new();
-    for text in answer {
-        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
-            let certificate = certificate.map_err(|_| IssueError::Unreadable)?;
-            if bundle.roots().contains(&certificate) {
-                continue;
-            }
-            if is_self_issued(&certificate)? {
-                return Err(IssueError::ForeignRoot);
-            }
-            chain.push(certificate);
-        }
-    }
-    let svid = X509Svid::new(chain, key, bundle, now)?;
+    let (chain, foreign_roots) = read_chain(answer, bundle)?;
+    let svid = X509Svid::new(chain, key, bundle, now).map_err(|refused| match refused {
+        // The likely cause, and one that the operator can remove.
+        InvalidSvid::Untrusted(_) if foreign_roots > 0 => IssueError::ForeignRoot,
+        refused => refused.into(),
+    })?;
     if svid.id() != workload {
         let (found, expected) = (svid.id().clone(), workload.clone());
         return Err(IssueError::OtherWorkload { found, expected });
@@ -299,10 +302,37 @@ fn verify(
     Ok(svid)
 }
 
-/// A root names itself as its issuer. A leaf with an empty subject does not, as its issuer has a name.
-fn is_self_issued(certificate: &CertificateDer<'_>) -> Result<bool, IssueError> {
+/// The certificates of an answer, leaf first, without roots, and how many roots in it are not trusted here. A root in
+/// an answer never adds trust: those of the configuration alone count. Other authorities send several, such as the one
+/// before and the one to come, and several certificates in one text.
+fn read_chain(
+    answer: &[String],
+    bundle: &TrustBundle,
+) -> Result<(Vec<CertificateDer<'static>>, usize), IssueError> {
+    let (mut chain, mut foreign_roots) = (Vec::new(), 0);
+    for text in answer {
+        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+            let certificate = certificate.map_err(|_| IssueError::Unreadable)?;
+            // The first is the leaf, whatever it says: it must not be found further down.
+            if !chain.is_empty() {
+                if bundle.roots().contains(&certificate) {
+                    continue;
+                }
+                if is_root(&certificate)? {
+                    foreign_roots += 1;
+                    continue;
+                }
+            }
+            chain.push(certificate);
+        }
+    }
+    Ok((chain, foreign_roots))
+}
+
+/// A root is an authority that names itself as its issuer.
+fn is_root(certificate: &CertificateDer<'_>) -> Result<bool, IssueError> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| IssueError::Unreadable)?;
-    Ok(parsed.subject().as_raw() == parsed.issuer().as_raw())
+    Ok(parsed.is_ca() && parsed.subject().as_raw() == parsed.issuer().as_raw())
 }
 
 #[cfg(test)]
@@ -313,7 +343,7 @@ mod tests {
     fn only_a_plain_https_address_is_taken() {
         let workload = SpiffeId::parse("spiffe://demo.mesh/ns/shop/sa/orders").unwrap();
         let new =
-            |server: &str| Issuer::new(server, JoinToken::None, workload.clone(), Clock::system());
+            |server: &str| Issuer::new(server, Token::None, workload.clone(), Clock::system());
         for good in ["https://localhost:15012", "https://127.0.0.1:1/", "https://[::1]:15012"] {
             assert!(new(good).is_ok(), "{good}");
         }

@@ -1,19 +1,24 @@
 //! The task that keeps a workload's certificate fresh, and the handles on it.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
 use crate::identity::{InvalidBundle, SpiffeId, WorkloadIdentity};
-use crate::runtime::{Clock, Drain, FileError, WatchError};
+use crate::runtime::{Clock, Drain, FileError, WatchError, read_limited};
 
 use super::config::{Config, Source};
 use super::control_source::ControlTask;
 use super::file_source::FileTask;
 use super::issuer::InvalidServer;
+use super::memory::on_disk;
 use super::schedule::Jitter;
 use super::shelf::{self, Shelf, Status};
 use super::store::StateError;
+
+/// The longest list of mounts that is read.
+const MAX_MOUNTS: u64 = 4 * 1024 * 1024;
 
 /// Keeps a workload's certificate fresh. Made by [`Renewal::new`], driven by [`Renewal::run`].
 pub struct Renewal {
@@ -66,6 +71,9 @@ impl Renewal {
             Source::Control(source) => {
                 let state = config.state_directory.as_deref();
                 let mut task = ControlTask::new(source, state, workload, clock)?;
+                if let Some(file_system) = state.and_then(kept_on_disk) {
+                    shelf.state_on_disk(file_system);
+                }
                 task.restore(&shelf);
                 Task::Control(Box::new(task))
             }
@@ -117,6 +125,19 @@ impl RenewalHandle {
     pub fn status(&self) -> Status {
         shelf::lock(&self.status).clone()
     }
+}
+
+/// The file system of a state directory that is not kept in memory.
+fn kept_on_disk(directory: &Path) -> Option<String> {
+    let mounts = read_limited(Path::new("/proc/self/mountinfo"), MAX_MOUNTS).ok()?;
+    let directory = std::fs::canonicalize(directory).ok()?;
+    let file_system = on_disk(&mounts, &directory)?.to_owned();
+    tracing::warn!(
+        directory = %directory.display(),
+        file_system,
+        "certificates.stateDirectory is on a disk, where the private key may be read later; put it on a tmpfs"
+    );
+    Some(file_system)
 }
 
 /// One random draw. Without random numbers the middle is taken: the spread is lost, nothing else.

@@ -15,6 +15,7 @@ pub struct Jitter(f64);
 /// The deadlines of one certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
+    obtained: SystemTime,
     not_before: SystemTime,
     renew_at: SystemTime,
     not_after: SystemTime,
@@ -76,7 +77,7 @@ impl Schedule {
         let start = obtained.max(not_before).min(not_after);
         let life = not_after.duration_since(start).unwrap_or(Duration::ZERO);
         let renew_at = start.checked_add(life.mul_f64(0.45 + 0.1 * jitter.0)).unwrap_or(start);
-        Self { not_before, renew_at, not_after }
+        Self { obtained, not_before, renew_at, not_after }
     }
 
     /// When renewal is due.
@@ -136,6 +137,9 @@ impl Retry {
 }
 
 /// What to do at `now`, holding a certificate or none, after failures or none.
+///
+/// Never tells to attempt twice within a second, as long as the clock is not set back by more than a minute: not even
+/// when every certificate that comes is over before it is used.
 #[must_use]
 pub fn next(held: Option<&Schedule>, retry: Option<&Retry>, now: SystemTime) -> Next {
     let left = match held.map(|schedule| (schedule, schedule.standing(now))) {
@@ -145,12 +149,24 @@ pub fn next(held: Option<&Schedule>, retry: Option<&Retry>, now: SystemTime) -> 
         Some((schedule, Standing::Due)) => schedule.not_after.duration_since(now).ok(),
         Some((_, Standing::Expired | Standing::NotYetValid)) | None => None,
     };
-    let Some(retry) = retry else { return Next::Attempt };
-    // A clock that moved back says nothing about how long ago the attempt was.
-    let Ok(passed) = now.duration_since(retry.last) else { return Next::Attempt };
-    match retry.delay(left).checked_sub(passed) {
+    let (last, delay) = match (retry, held) {
+        (Some(retry), _) => (retry.last, retry.delay(left)),
+        (None, Some(schedule)) => (schedule.obtained, SHORTEST_RETRY),
+        (None, None) => return Next::Attempt,
+    };
+    let Some(passed) = passed(last, now) else { return Next::Attempt };
+    match delay.checked_sub(passed) {
         None | Some(Duration::ZERO) => Next::Attempt,
         Some(rest) => Next::Wait(rest),
+    }
+}
+
+/// How long ago `last` was. A clock that was put right by a little went on meanwhile; one that was set back says
+/// nothing.
+fn passed(last: SystemTime, now: SystemTime) -> Option<Duration> {
+    match now.duration_since(last) {
+        Ok(passed) => Some(passed),
+        Err(back) => (back.duration() <= LONGEST_RETRY).then_some(Duration::ZERO),
     }
 }
 
@@ -210,6 +226,7 @@ mod tests {
     #[test]
     fn the_next_step_in_every_case() {
         let held = hour(0.5);
+        let short = Schedule::new((at(880), at(999)), at(1000), Jitter::new(0.5));
         let wait = |seconds| Next::Wait(Duration::from_secs(seconds));
         for (name, held, retry, now, expected) in [
             ("nothing yet", None, None, 1000, Next::Attempt),
@@ -231,6 +248,9 @@ mod tests {
             ("many failures", None, Some(failed(40, at(1000), 1.0)), 1000, wait(60)),
             ("slept in back-off", None, Some(failed(40, at(1000), 1.0)), 9000, Next::Attempt),
             ("clock back in back-off", None, Some(failed(40, at(9000), 1.0)), 1000, Next::Attempt),
+            ("clock put right in back-off", None, Some(failed(1, at(1001), 1.0)), 1000, wait(1)),
+            ("obtained this second, over already", Some(&short), None, 1000, wait(1)),
+            ("a second later", Some(&short), None, 1001, Next::Attempt),
             ("little left", Some(&held), Some(failed(40, at(4500), 1.0)), 4500, wait(10)),
             ("hardly anything left", Some(&held), Some(failed(40, at(4598), 1.0)), 4598, wait(1)),
             (

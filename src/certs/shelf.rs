@@ -23,6 +23,10 @@ pub struct Status {
     pub renewals: u64,
     /// Failed attempts so far.
     pub failures: u64,
+    /// The file system of the state directory, where it is one that is written to a disk.
+    pub state_on_disk: Option<String>,
+    /// The moment at which it was last looked whether what is served may be served.
+    pub checked_at: Option<SystemTime>,
 }
 
 /// The one writer of the identity.
@@ -48,8 +52,11 @@ impl Shelf {
         self.identity.borrow().clone()
     }
 
-    /// Serves a verified identity from now on.
-    pub(super) fn serve(&self, identity: WorkloadIdentity, next_renewal: Option<SystemTime>) {
+    /// Serves a verified identity from now on. The one that is served already is served on.
+    pub(super) fn show(&self, identity: &Arc<WorkloadIdentity>, next_renewal: Option<SystemTime>) {
+        if self.identity.borrow().as_ref().is_some_and(|shown| Arc::ptr_eq(shown, identity)) {
+            return;
+        }
         let leaf = identity.svid.leaf();
         tracing::info!(
             workload.id = %leaf.id(),
@@ -64,7 +71,17 @@ impl Shelf {
         status.last_error = None;
         status.renewals = status.renewals.saturating_add(1);
         drop(status);
-        self.identity.send_replace(Some(Arc::new(identity)));
+        self.identity.send_replace(Some(Arc::clone(identity)));
+    }
+
+    /// The stored key is kept on a disk.
+    pub(super) fn state_on_disk(&self, file_system: String) {
+        lock(&self.status).state_on_disk = Some(file_system);
+    }
+
+    /// At `now` it was looked whether what is served may be served.
+    pub(super) fn checked(&self, now: SystemTime) {
+        lock(&self.status).checked_at = Some(now);
     }
 
     /// What is served was found good again.

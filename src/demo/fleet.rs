@@ -73,15 +73,15 @@ impl Fleet {
             let sidecar = fleet.launch_sidecar(name)?;
             fleet.sidecars.push((name, sidecar));
         }
-        for name in Name::ALL {
-            fleet.sidecar_ready(name).await?;
-        }
-
+        // A sidecar is ready when its Envoy uses the certificate, so the Envoys come first.
         progress.now("starting the Envoys");
         fleet.bootstraps().await?;
         for name in Name::ALL {
             let envoy = fleet.launch_envoy(name)?;
             fleet.envoys.push((name, envoy));
+        }
+        for name in Name::ALL {
+            fleet.sidecar_ready(name).await?;
         }
         fleet.envoys_ready().await?;
         Ok(fleet)

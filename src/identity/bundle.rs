@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::TrustDomain;
+use super::signing::{InvalidAuthority, check_authority};
 
 /// Trusted roots of one trust domain. Never empty: an empty bundle pushed to a proxy switches client
 /// authentication off, so the type cannot hold one.
@@ -34,13 +35,22 @@ pub enum InvalidBundle {
         #[source]
         source: rustls::Error,
     },
+    /// A certificate is not one of an authority.
+    #[error("certificate {position} of the bundle is not one of an authority")]
+    Authority {
+        /// Counted from 1.
+        position: usize,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidAuthority,
+    },
 }
 
 impl TrustBundle {
     /// Takes DER roots, drops duplicates and keeps their order.
     ///
     /// # Errors
-    /// When there is none, or one of them cannot be a trust anchor.
+    /// When there is none, or one of them cannot be a trust anchor or is no authority.
     pub fn new(
         domain: TrustDomain,
         certificates: Vec<CertificateDer<'static>>,
@@ -50,6 +60,8 @@ impl TrustBundle {
             RootCertStore::empty()
                 .add(certificate.clone())
                 .map_err(|source| InvalidBundle::Anchor { position: index + 1, source })?;
+            check_authority(&certificate)
+                .map_err(|source| InvalidBundle::Authority { position: index + 1, source })?;
             if !roots.contains(&certificate) {
                 roots.push(certificate);
             }

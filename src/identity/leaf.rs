@@ -34,8 +34,10 @@ pub enum InvalidLeaf {
     /// The certificate is one of an authority.
     #[error("it is a CA certificate")]
     Authority,
-    /// Key usage lacks digitalSignature, or holds keyCertSign or cRLSign.
-    #[error("its key usage is not that of a leaf")]
+    /// Key usage is missing or not critical, lacks digitalSignature, or holds keyCertSign or cRLSign.
+    #[error(
+        "its key usage is not that of a leaf: critical, with digitalSignature, without keyCertSign and cRLSign"
+    )]
     KeyUsage,
     /// A date is before 1970 or does not fit.
     #[error("a date is out of range")]
@@ -57,7 +59,11 @@ impl Leaf {
             return Err(InvalidLeaf::Authority);
         }
         let usage = certificate.key_usage().map_err(|_| InvalidLeaf::Unreadable)?;
-        let usage = usage.ok_or(InvalidLeaf::KeyUsage)?.value;
+        let usage = usage.ok_or(InvalidLeaf::KeyUsage)?;
+        if !usage.critical {
+            return Err(InvalidLeaf::KeyUsage);
+        }
+        let usage = usage.value;
         if !usage.digital_signature() || usage.key_cert_sign() || usage.crl_sign() {
             return Err(InvalidLeaf::KeyUsage);
         }

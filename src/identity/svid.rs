@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::bundle::certificate_pem;
+use super::signing::{InvalidAuthority, check_authority};
 use super::{Bundles, InvalidKey, InvalidLeaf, Leaf, PrivateKey, SpiffeId, TrustBundle};
 
 /// An X509-SVID with its private key. Exists only if the leaf is a workload's leaf, the key fits it and
@@ -27,6 +29,18 @@ pub enum InvalidSvid {
     /// The leaf breaks a rule.
     #[error("the leaf certificate is refused")]
     Leaf(#[from] InvalidLeaf),
+    /// The leaf's extended key usage does not allow it to be a server and a client.
+    #[error("the leaf's extended key usage lacks serverAuth or clientAuth")]
+    ExtendedKeyUsage,
+    /// A certificate after the leaf is not one of an authority.
+    #[error("certificate {position} of the chain is not one of an authority")]
+    Authority {
+        /// Counted from 1, the leaf.
+        position: usize,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidAuthority,
+    },
     /// The leaf names a trust domain that the bundle does not speak for.
     #[error("{id} is not in trust domain {expected}")]
     Foreign {
@@ -60,8 +74,8 @@ impl X509Svid {
         bundle: &TrustBundle,
         now: SystemTime,
     ) -> Result<Self, InvalidSvid> {
+        let leaf = check_profile(&chain)?;
         let (first, intermediates) = chain.split_first().ok_or(InvalidSvid::Empty)?;
-        let leaf = Leaf::parse(first)?;
         if !leaf.id().is_member_of(bundle.domain()) {
             return Err(InvalidSvid::Foreign {
                 id: leaf.id().clone(),
@@ -104,6 +118,33 @@ impl X509Svid {
     #[must_use]
     pub fn key(&self) -> &PrivateKey {
         &self.key
+    }
+}
+
+/// Checks what the X509-SVID specification says of the certificates of a chain, leaf first (sections 2 to 4), without
+/// trust in any root and without a time.
+///
+/// # Errors
+/// When the leaf or a certificate above it breaks a rule.
+pub fn check_profile(chain: &[CertificateDer<'_>]) -> Result<Leaf, InvalidSvid> {
+    let (first, authorities) = chain.split_first().ok_or(InvalidSvid::Empty)?;
+    let leaf = Leaf::parse(first)?;
+    check_extended_usage(first)?;
+    for (index, authority) in authorities.iter().enumerate() {
+        check_authority(authority)
+            .map_err(|source| InvalidSvid::Authority { position: index + 2, source })?;
+    }
+    Ok(leaf)
+}
+
+/// An SVID serves on both sides of a session (section 4.4).
+fn check_extended_usage(leaf: &[u8]) -> Result<(), InvalidSvid> {
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| InvalidLeaf::Unreadable)?;
+    match leaf.extended_key_usage().map_err(|_| InvalidLeaf::Unreadable)? {
+        Some(usage) if !(usage.value.server_auth && usage.value.client_auth) => {
+            Err(InvalidSvid::ExtendedKeyUsage)
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

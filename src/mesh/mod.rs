@@ -19,6 +19,7 @@ mod config;
 mod http;
 mod listener;
 mod model;
+mod peer_ids;
 mod tls;
 
 pub use address::{Endpoint, InvalidEndpoint, InvalidUpstream, Upstream};
@@ -26,9 +27,10 @@ pub use body::{LargerBody, RequestBody};
 pub use bootstrap::{bootstrap, to_yaml};
 pub use config::{Config, EdgeConfig, InboundConfig, InvalidName, Name, OutboundConfig, Protocol};
 pub use model::{
-    Edge, Fault, ForwardedCertificates, Inbound, InvalidMesh, Mesh, Outbound, PeerIds, Sidecar,
+    Edge, Fault, ForwardedCertificates, Inbound, InvalidMesh, Mesh, Outbound, Sidecar,
 };
-pub use tls::{OWN_CERTIFICATE, ROOTS};
+pub use peer_ids::PeerIds;
+pub use tls::{ALL_ROOTS, OWN_CERTIFICATE, ROOTS};
 
 #[cfg(test)]
 mod tests;

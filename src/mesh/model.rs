@@ -12,6 +12,7 @@ use crate::identity::{InvalidSpiffeId, SpiffeId, TrustDomain};
 use super::address::{Endpoint, Upstream};
 use super::body::RequestBody;
 use super::config::{Config, EdgeConfig, InboundConfig, Name, OutboundConfig, Protocol};
+use super::peer_ids::PeerIds;
 
 /// How long Envoy may wait for the gate. It counts milliseconds, and 0 of them would be for ever.
 const AUTHZ_TIMEOUT: RangeInclusive<Duration> =
@@ -87,10 +88,6 @@ pub struct Outbound {
     pub(super) protocol: Protocol,
 }
 
-/// The identities that may answer on an upstream. Never empty: Envoy takes an empty list for "anybody of the CA".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerIds(Vec<SpiffeId>);
-
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidMesh {
@@ -111,6 +108,14 @@ pub enum Fault {
         text: String,
         /// What is wrong with it.
         source: InvalidSpiffeId,
+    },
+    /// Identities of two trust domains, whose roots must not stand in one pool.
+    #[error("{first} and {second} are two trust domains; open a door for each")]
+    TwoTrustDomains {
+        /// That of the first identity.
+        first: TrustDomain,
+        /// Another one.
+        second: TrustDomain,
     },
     /// A trust domain is unreadable.
     #[error("{text:?} is no trust domain: it {source}")]
@@ -166,22 +171,6 @@ pub enum Fault {
     /// The Envoy would do nothing.
     #[error("needs an entry in inbound, edge or outbound")]
     Nothing,
-}
-
-impl PeerIds {
-    /// Takes at least one identity.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn new(ids: Vec<SpiffeId>) -> Result<Self, Fault> {
-        if ids.is_empty() { Err(Fault::Empty) } else { Ok(Self(ids)) }
-    }
-
-    /// The identities; at least one.
-    #[must_use]
-    pub fn as_slice(&self) -> &[SpiffeId] {
-        &self.0
-    }
 }
 
 impl Mesh {

@@ -119,7 +119,8 @@ fn federated_trust_domains_are_let_to_the_gate_by_their_own_roots() {
     let text = bootstrap(&check(&yaml).unwrap()).to_string();
     assert_eq!(text.matches("{\"prefix\":\"spiffe://partner.example/\"}").count(), 2);
     // Each trust domain by its own roots, and the gate is told the chain.
-    assert_eq!(text.matches("\"name\":\"ALL\"").count(), 3);
+    assert_eq!(text.matches("\"name\":\"ALL\"").count(), 2);
+    assert_eq!(text.matches("\"name\":\"spiffe://partner.example\"").count(), 1);
     assert!(!text.contains("ROOTCA"), "{text}");
     assert!(text.contains("\"chain\":true"));
     // A peer of the own trust domain is verified by the own roots alone.
@@ -128,6 +129,11 @@ fn federated_trust_domains_are_let_to_the_gate_by_their_own_roots() {
     let text = bootstrap(&check(GOOD).unwrap()).to_string();
     assert!(!text.contains("\"ALL\"") && !text.contains("\"chain\"") && !text.contains("partner"));
 
+    // Two trust domains behind one door could not be told apart by their roots.
+    let both = "identities: [ns/shop/sa/payments, \"spiffe://partner.example/ns/shop/sa/web\"]";
+    let yaml = GOOD.replace("identities: [ns/shop/sa/payments]", both) + partner;
+    let error = check(&yaml).unwrap_err().to_string();
+    assert!(error.contains("outbound[0].identities: demo.mesh and partner.example"), "{error}");
     for (with, part) in [
         ("[demo.mesh]", "envoy.federatedWith[0]: demo.mesh is this mesh itself"),
         ("[a.example, B]", "envoy.federatedWith[1]: \"B\" is no trust domain"),

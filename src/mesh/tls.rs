@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::identity::{SpiffeId, TrustDomain};
+use crate::identity::TrustDomain;
 
 use super::address::set;
 use super::cluster::SDS_CLUSTER;
 use super::config::{Name, Protocol};
-use super::model::{Mesh, PeerIds};
+use super::model::Mesh;
+use super::peer_ids::PeerIds;
 
 /// The suffix of the server name that marks a session between two gates.
 const SERVER_NAME_SUFFIX: &str = "hopgate.internal";
@@ -16,7 +17,7 @@ pub const OWN_CERTIFICATE: &str = "default";
 /// The secret that holds the roots of the trust domain.
 pub const ROOTS: &str = "ROOTCA";
 /// The secret that holds the roots of every trust domain that is believed, each for its own workloads.
-const ALL_ROOTS: &str = "ALL";
+pub const ALL_ROOTS: &str = "ALL";
 
 /// The transport socket of an inbound listener: any workload of the trust domain, under each of its names, and of those
 /// that it federates with, by its certificate.
@@ -47,8 +48,10 @@ pub(super) fn downstream(mesh: &Mesh, protocol: Protocol) -> Value {
 
 /// The transport socket of an upstream cluster: only these peers.
 pub(super) fn upstream(name: &Name, peers: &PeerIds, own: &TrustDomain) -> Value {
-    let is_ours = |id: &SpiffeId| id.is_member_of(own);
-    let roots = if peers.as_slice().iter().all(is_ours) { ROOTS } else { ALL_ROOTS };
+    // The roots of the peers' one trust domain and no others: Envoy's validator goes by the first name of a certificate and
+    // matches any, so that by every domain's roots a foreign authority could name a workload of ours second.
+    let domain = peers.trust_domain();
+    let roots = if domain == own { ROOTS.to_owned() } else { format!("spiffe://{domain}") };
     let exact: Vec<Value> =
         peers.as_slice().iter().map(|id| json!({ "exact": id.as_str() })).collect();
     json!({
@@ -60,7 +63,7 @@ pub(super) fn upstream(name: &Name, peers: &PeerIds, own: &TrustDomain) -> Value
             "max_session_keys": 0,
             // No ALPN here: the connection pool offers the protocol of its caller by itself, and a fixed list
             // makes HTTP/1.1 callers fail.
-            "common_tls_context": common(&exact, roots),
+            "common_tls_context": common(&exact, &roots),
         },
     })
 }

@@ -91,11 +91,33 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<String, FileError> {
     read(path, file, limit)
 }
 
+/// Who may read a secret beside this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+pub enum Readers {
+    /// Its owner alone.
+    #[default]
+    Owner,
+    /// Its group too. A volume that Kubernetes mounts for a process which is not root can be read in no other way.
+    Group,
+}
+
 /// Reads a text file that holds a secret; refuses one that group or others can read.
 ///
 /// # Errors
 /// When it cannot be read, is larger than `limit`, is not UTF-8 or is exposed.
 pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<String>, FileError> {
+    read_secret_of(path, limit, Readers::Owner)
+}
+
+/// Reads a text file that holds a secret; refuses one that others than `readers` can read, or change.
+///
+/// # Errors
+/// When it cannot be read, is larger than `limit`, is not UTF-8 or is exposed.
+pub fn read_secret_of(
+    path: &Path,
+    limit: u64,
+    readers: Readers,
+) -> Result<Zeroizing<String>, FileError> {
     let file = open(path)?;
     let metadata = file.metadata().map_err(|source| FileError::Io {
         action: "read",
@@ -103,7 +125,11 @@ pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<String>, FileErr
         source,
     })?;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let exposed = match readers {
+        Readers::Owner => 0o077,
+        Readers::Group => 0o037,
+    };
+    if mode & exposed != 0 {
         return Err(FileError::Exposed { path: path.to_path_buf(), mode });
     }
     read(path, file, limit).map(Zeroizing::new)
@@ -159,6 +185,13 @@ mod tests {
         assert!(matches!(read_limited(&path, 2), Err(FileError::TooLarge { limit: 2, .. })));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(read_secret(&path, 10), Err(FileError::Exposed { mode: 0o644, .. })));
+        for (mode, group) in
+            [(0o440, true), (0o640, true), (0o660, false), (0o644, false), (0o604, false)]
+        {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_secret_of(&path, 10, Readers::Group).is_ok(), group, "{mode:o}");
+            assert!(read_secret_of(&path, 10, Readers::Owner).is_err(), "{mode:o}");
+        }
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no temporary file is left");
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -12,8 +12,10 @@ mod watch;
 pub use ask::{
     AskCounts, Asker, Believed, Ended, Endpoint, Health, NotSent, Questions, Slots, Weight,
 };
-pub use clock::Clock;
-pub use file::{FileError, read_bytes, read_limited, read_secret, write_atomic};
+pub use clock::{Clock, Moves};
+pub use file::{
+    FileError, Readers, read_bytes, read_limited, read_secret, read_secret_of, write_atomic,
+};
 pub use listen::{Address, BindError, Connection, Incoming, InvalidAddress, Listener};
 pub use ready::{Ready, ReadyFlag};
 pub use tasks::{Drain, TaskEnded, Tasks};

@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::in_use::{self, InUseConfig};
+use super::resources::mesh_policy;
 use super::{Config, StartError, sds};
 use crate::certs;
 use crate::identity::{SpiffeId, WorkloadIdentity};
@@ -21,6 +23,7 @@ pub(super) struct Certificates {
     pub(super) renewal: certs::RenewalHandle,
     pub(super) sds: SecretServer,
     pub(super) sds_status: Arc<sds::SdsStatus>,
+    pub(super) in_use: in_use::Shown,
 }
 
 type SecretServer = SecretDiscoveryServiceServer<SecretService>;
@@ -46,10 +49,18 @@ impl Certificates {
                 tasks.drain(),
             ),
         );
-        let sds::Sds { server, publisher, status } = sds::service(identity.clone(), &tasks.drain());
+        let material = material(config, &identity, metrics, tasks)?;
+        let sds::Sds { server, publisher, status } = sds::service(material, &tasks.drain());
         tasks.spawn("secrets", publisher.run());
         count_secrets(metrics, &status);
-        Ok(Some(Self { identity, renewal: handle, sds: server, sds_status: status }))
+        let in_use = in_use::Shown::new(metrics);
+        if let Some(places) = places(config) {
+            let ready = ready.require("certificate-in-use");
+            let shown = (ready, in_use.clone());
+            let task = in_use::InUseTask::new(places, identity.clone(), shown, tasks.drain());
+            tasks.spawn("certificate-in-use", task.run());
+        }
+        Ok(Some(Self { identity, renewal: handle, sds: server, sds_status: status, in_use }))
     }
 
     /// What `/certificates` shows: the chain that is served, when it will be renewed, and whom the workload trusts, by trust
@@ -74,6 +85,33 @@ impl Certificates {
             })
         }
     }
+}
+
+/// What the secrets are made of.
+fn material(
+    config: &Config,
+    identity: &watch::Receiver<Option<Arc<WorkloadIdentity>>>,
+    metrics: &Metrics,
+    tasks: &mut Tasks,
+) -> Result<sds::Material, StartError> {
+    let aliases = mesh_policy(&config.resources)?.map(|policy| policy.spec.aliases);
+    let mut material = sds::Material::new(identity.clone());
+    material.aliases = aliases.unwrap_or_default();
+    if let Some(path) = config.sds.as_ref().and_then(|sds| sds.crl.clone()) {
+        let lists = sds::CrlTask::new(path)?;
+        material.crl = lists.subscribe();
+        count_lists(metrics, lists.subscribe());
+        tasks.spawn("revocation-lists", lists.run(tasks.drain()));
+    }
+    Ok(material)
+}
+
+/// Where it can be looked whether Envoy uses the certificate.
+fn places(config: &Config) -> Option<InUseConfig> {
+    let sds = config.sds.as_ref()?;
+    let admin = config.envoy.as_ref().map(|envoy| envoy.admin.clone());
+    let default = admin.map(|admin| InUseConfig { admin: Some(admin), listeners: Vec::new() });
+    sds.in_use.clone().or(default)
 }
 
 pub(super) fn serve_sds(tasks: &mut Tasks, server: SecretServer, listener: Listener, drain: Drain) {
@@ -164,4 +202,30 @@ fn count_secrets(metrics: &Metrics, status: &Arc<sds::SdsStatus>) {
         }
     }
     metrics.register(|registry| registry.register_collector(Box::new(Secrets(Arc::clone(status)))));
+}
+
+/// When the first revocation list is out of date; read when the page is asked for.
+fn count_lists(metrics: &Metrics, lists: watch::Receiver<Option<sds::Crl>>) {
+    #[derive(Debug)]
+    struct Lists(watch::Receiver<Option<sds::Crl>>);
+    impl prometheus_client::collector::Collector for Lists {
+        fn encode(
+            &self,
+            mut encoder: prometheus_client::encoding::DescriptorEncoder<'_>,
+        ) -> Result<(), std::fmt::Error> {
+            use prometheus_client::encoding::EncodeMetric as _;
+            let end = self.0.borrow().as_ref().and_then(sds::Crl::next_update);
+            let end =
+                end.and_then(|end| end.duration_since(std::time::SystemTime::UNIX_EPOCH).ok());
+            let seconds = end.map_or(0, |end| i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
+            let gauge = prometheus_client::metrics::gauge::ConstGauge::new(seconds);
+            gauge.encode(encoder.encode_descriptor(
+                "sds_crl_next_update_timestamp_seconds",
+                "When the first revocation list is out of date, in seconds since 1970; 0 if none says so.",
+                None,
+                gauge.metric_type(),
+            )?)
+        }
+    }
+    metrics.register(|registry| registry.register_collector(Box::new(Lists(lists))));
 }

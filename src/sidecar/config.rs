@@ -11,6 +11,7 @@ use super::callers::{BrakeConfig, Proxy};
 use super::doors::{self, DoorAddress, DoorConfig};
 use super::ext_authz::CheckLimits;
 use super::outbound::OutboundConfig;
+use super::sds::config::Sds;
 use crate::authz::CallerAttributes;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::policy::yaml::present;
@@ -96,14 +97,6 @@ pub struct ExtAuthz {
     /// How long a Check may wait for what only the network can tell: a key that is not known yet, a token's introspection.
     #[serde(default = "default_longest_wait", with = "humantime_serde")]
     pub longest_wait: Duration,
-}
-
-/// The secret discovery server.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Sds {
-    /// A unix socket: private keys travel here.
-    pub listen: Address,
 }
 
 /// The admin pages.
@@ -212,9 +205,7 @@ impl Config {
         self.ext_authz.listen.iter_mut().for_each(resolve_address);
         self.doors.iter_mut().for_each(|door| door.resolve(base));
         self.ext_authz.grpc_descriptors.iter_mut().for_each(resolve);
-        if let Some(sds) = &mut self.sds {
-            resolve_address(&mut sds.listen);
-        }
+        self.sds.iter_mut().for_each(|sds| sds.resolve(base));
         resolve_address(&mut self.admin.listen);
         if let Some(path) =
             self.decision_log.path.as_mut().filter(|path| *path != Path::new("stdout"))
@@ -263,14 +254,7 @@ impl Config {
             ));
         }
         match (&self.sds, &self.certificates) {
-            (Some(sds), Some(_)) => {
-                if let Address::Tcp(_) = sds.listen {
-                    return Err(invalid(
-                        "sds.listen",
-                        "must be a unix socket (unix:/path): private keys travel there",
-                    ));
-                }
-            }
+            (Some(sds), Some(_)) => sds.validate()?,
             (Some(_), None) => {
                 return Err(invalid(
                     "certificates",
@@ -332,7 +316,7 @@ impl Config {
                 "longestWait": humantime_serde::re::humantime::format_duration(self.ext_authz.longest_wait).to_string(),
             },
             "doors": self.doors.iter().map(DoorConfig::to_json).collect::<Vec<_>>(),
-            "sds": self.sds.as_ref().map(|sds| json!({ "listen": sds.listen })),
+            "sds": self.sds.as_ref().map(Sds::to_json),
             "admin": { "listen": self.admin.listen },
             "stateDir": self.state_dir,
             "outbound": self.outbound.as_ref().map(|outbound| json!({

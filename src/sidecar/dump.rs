@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::Config;
 use super::certificates::Certificates;
+use super::in_use::InUse;
 use super::judging::Judging;
 use crate::authn::{KeyStatus, OnlineCounts, TokenStatus, Tokens};
 use crate::certs;
@@ -24,8 +25,9 @@ pub(super) fn dump(
     certificates: Option<&Certificates>,
 ) -> impl Fn() -> Value + Send + Sync + use<> {
     let config = config.to_json();
-    let identity =
-        certificates.map(|c| (c.identity.clone(), c.renewal.clone(), Arc::clone(&c.sds_status)));
+    let identity = certificates.map(|c| {
+        (c.identity.clone(), c.renewal.clone(), (Arc::clone(&c.sds_status), c.in_use.clone()))
+    });
     let Judging { gate, keys, resolver, status: reload, counts } = judging;
     move || {
         let snapshot = gate.snapshot();
@@ -41,7 +43,11 @@ pub(super) fn dump(
             "engines": online(&resolver.engine_counts()),
             "outbound": tokens.as_ref().map(|tokens| tokens.status().iter().map(token).collect::<Vec<_>>()),
             "certificate": identity.as_ref().map(|(identity, renewal, _)| certificate(identity, renewal)),
-            "sds": identity.as_ref().map(|(_, _, sds)| json!({ "streams": sds.streams(), "names": sds.names() })),
+            "sds": identity.as_ref().map(|(identity, _, (sds, in_use))| json!({
+                "streams": sds.streams(),
+                "names": sds.names(),
+                "inUse": used(&in_use.last(), identity),
+            })),
             "config": config,
         })
     }
@@ -81,6 +87,17 @@ pub(super) fn rfc3339(at: SystemTime) -> Option<String> {
     OffsetDateTime::from(at).format(&Rfc3339).ok()
 }
 
+/// Which certificate Envoy uses, as it was last seen.
+fn used(seen: &InUse, identity: &watch::Receiver<Option<Arc<WorkloadIdentity>>>) -> Value {
+    let current = || identity.borrow().as_ref().map(|held| held.svid.leaf().serial().to_owned());
+    let serial = match seen {
+        InUse::Current => current(),
+        InUse::Other { seen, .. } => Some(seen.clone()),
+        InUse::NotLooked | InUse::NothingGiven | InUse::Nowhere | InUse::Unknown { .. } => None,
+    };
+    json!({ "state": seen.state(), "serial": serial, "says": seen.to_string() })
+}
+
 fn certificate(
     identity: &watch::Receiver<Option<Arc<WorkloadIdentity>>>,
     renewal: &certs::RenewalHandle,
@@ -96,5 +113,7 @@ fn certificate(
         "renewals": status.renewals,
         "failures": status.failures,
         "lastError": status.last_error,
+        "checkedAt": status.checked_at.map(rfc3339),
+        "stateOnDisk": status.state_on_disk,
     })
 }

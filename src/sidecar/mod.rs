@@ -8,6 +8,7 @@ mod doors;
 mod dump;
 mod ext_authz;
 mod grpc;
+mod in_use;
 mod judging;
 mod outbound;
 mod referenced;
@@ -28,15 +29,17 @@ use prometheus_client::metrics::counter::ConstCounter;
 pub use callers::{BrakeConfig, BrakeLimits, Proxy, ProxyAbsent, ProxyHeader, ProxyTrust};
 pub use config::{
     Admin, Config, DecisionLogConfig, ExtAuthz as ExtAuthzConfig, Identity, InvalidConfig,
-    RawCallerAttributes, Sds, Tracing, Workload,
+    RawCallerAttributes, Tracing, Workload,
 };
 pub use doors::{DoorAddress, DoorConfig, DoorProxy, InvalidDoorAddress};
 pub use ext_authz::{CheckLimits, ExtAuthz};
+pub use in_use::InUseConfig;
 pub use outbound::OutboundConfig;
 pub use referenced::{Unreadable, referenced_files};
 pub use resources::{
     Counts, InvalidResources, Resources, identity_providers, mesh_policy, resource_texts,
 };
+pub use sds::config::Sds;
 
 use crate::authn::Tokens;
 use crate::certs;
@@ -106,6 +109,9 @@ pub enum StartError {
     /// The descriptors of gRPC services cannot be used.
     #[error("extAuthz.grpcDescriptors: {0}")]
     Descriptors(#[from] crate::authz::InvalidDescriptors),
+    /// The revocation lists cannot be used.
+    #[error(transparent)]
+    Crl(#[from] sds::CrlStartError),
     /// The certificate source is wrong.
     #[error(transparent)]
     Certificates(#[from] certs::RenewalError),

@@ -1,38 +1,30 @@
-//! The workload's certificate and roots as Envoy secrets.
+//! The workload's certificate and roots as Envoy secrets: which stand under which names says [`secrets`].
 //!
-//! | name | content |
-//! | --- | --- |
-//! | `default`, the workload's SPIFFE ID | chain and private key, in one secret |
-//! | `ROOTCA`, `ALL`, `spiffe://<trust domain>` | the trusted roots |
-//!
-//! Nothing is sent before a certificate is in hand, and what was sent is never taken back: when the identity is
-//! lost, Envoy keeps what it has. A validation context without roots cannot be made here; Envoy would accept it and
-//! stop asking its clients for certificates.
+//! Nothing is sent before a certificate is in hand. What was sent is never taken back: when the identity is lost, an
+//! Envoy that has it keeps it, and one that comes anew waits. A validation context without roots cannot be made here;
+//! Envoy would accept it and stop asking its clients for certificates.
+
+pub(super) mod config;
+mod contents;
+mod crl;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use envoy_types::pb::envoy::config::core::v3::DataSource;
-use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, Secret, TlsCertificate,
-};
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
-use prost::Message as _;
 use serde::Serialize;
 use tokio::sync::watch;
-use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::identity::WorkloadIdentity;
-use crate::mesh::{OWN_CERTIFICATE, ROOTS};
+use crate::identity::{TrustDomain, WorkloadIdentity};
+use crate::mesh::OWN_CERTIFICATE;
 use crate::runtime::Drain;
-use crate::xds::{Observer, SECRET_TYPE, SecretService, Table};
+use crate::xds::{Observer, SecretService, Table};
 
-/// The name of the roots of every trust domain the mesh knows.
-pub const ALL_ROOTS: &str = "ALL";
+pub use contents::secrets;
+pub(super) use crl::CrlTask;
+pub use crl::{Crl, CrlStartError, InvalidCrl};
 
 /// The parts of secret discovery: a service to add to a server, a task to run, and what to look at.
 pub struct Sds {
@@ -44,22 +36,55 @@ pub struct Sds {
     pub status: Arc<SdsStatus>,
 }
 
-/// Serves the identities that `identity` shows, until `drain` begins.
+/// What secrets are made of.
+pub struct Material {
+    /// The workload's identity.
+    pub identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
+    /// Other names of the mesh, for which its own roots vouch.
+    pub aliases: Vec<TrustDomain>,
+    /// Revocation lists, if there are any.
+    pub crl: watch::Receiver<Option<Crl>>,
+}
+
+/// Serves the secrets of `material`, until `drain` begins.
 #[must_use]
-pub fn service(mut identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>, drain: &Drain) -> Sds {
-    let first = identity.borrow_and_update().as_deref().map(|identity| Arc::new(secrets(identity)));
-    let (sender, tables) = watch::channel(first);
+pub fn service(mut material: Material, drain: &Drain) -> Sds {
+    let (sender, tables) = watch::channel(material.table());
     let status = Arc::new(SdsStatus::default());
     let observer: Arc<dyn Observer> = Arc::clone(&status) as Arc<dyn Observer>;
     let server = SecretService::new(tables, observer, drain.clone()).into_server();
-    Sds { server, publisher: Publisher { identity, tables: sender, drain: drain.clone() }, status }
+    Sds { server, publisher: Publisher { material, tables: sender, drain: drain.clone() }, status }
 }
 
-/// Turns each new identity into a table of secrets.
+/// Turns each change into a table of secrets.
 pub struct Publisher {
-    identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
+    material: Material,
     tables: watch::Sender<Option<Arc<Table>>>,
     drain: Drain,
+}
+
+impl Material {
+    /// An identity alone.
+    #[must_use]
+    pub fn new(identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>) -> Self {
+        Self { identity, aliases: Vec::new(), crl: watch::channel(None).1 }
+    }
+
+    /// The secrets of this moment. Without an identity there is no table: an expired certificate must not be given to
+    /// whoever asks anew.
+    fn table(&mut self) -> Option<Arc<Table>> {
+        let crl = self.crl.borrow_and_update().clone();
+        let identity = self.identity.borrow_and_update().clone()?;
+        if let Some(uncovered) = crl.as_ref().map(|crl| crl.uncovered(&identity))
+            && !uncovered.is_empty()
+        {
+            tracing::warn!(
+                authorities = ?uncovered,
+                "authorities without a list in sds.crl: Envoy refuses every peer whose chain has one of them"
+            );
+        }
+        Some(Arc::new(secrets(&identity, &self.aliases, crl.as_ref())))
+    }
 }
 
 impl Publisher {
@@ -68,72 +93,22 @@ impl Publisher {
     /// # Errors
     /// Never; the type is that of an essential task.
     pub async fn run(mut self) -> Result<(), Infallible> {
+        let mut following = true;
         loop {
             tokio::select! {
                 () = self.drain.begun() => return Ok(()),
-                changed = self.identity.changed() => if changed.is_err() {
+                changed = self.material.identity.changed() => if changed.is_err() {
                     // Nobody renews any more, which ends the process elsewhere. Until then Envoy keeps its secrets.
                     self.drain.begun().await;
                     return Ok(());
-                }
+                },
+                // Without a writer the lists stay as they are.
+                changed = self.material.crl.changed(), if following => following = changed.is_ok(),
             }
-            let identity = self.identity.borrow_and_update().clone();
-            if let Some(identity) = identity {
-                self.tables.send_replace(Some(Arc::new(secrets(&identity))));
-            }
+            let table = self.material.table();
+            self.tables.send_replace(table);
         }
     }
-}
-
-/// The secrets of one identity.
-#[must_use]
-pub fn secrets(identity: &WorkloadIdentity) -> Table {
-    let mut table = Table::new(SECRET_TYPE);
-    for name in [OWN_CERTIFICATE, identity.svid.id().as_str()] {
-        table.insert(name, certificate(name, identity));
-    }
-    let domain = format!("spiffe://{}", identity.bundles.own().domain());
-    for name in [ROOTS, ALL_ROOTS, &domain] {
-        table.insert(name, roots(name, identity));
-    }
-    table
-}
-
-/// Chain and key travel together: apart, Envoy would see a pair that does not match while they change.
-fn certificate(name: &str, identity: &WorkloadIdentity) -> Zeroizing<Vec<u8>> {
-    let mut secret = Secret {
-        name: name.to_owned(),
-        r#type: Some(Type::TlsCertificate(TlsCertificate {
-            certificate_chain: Some(inline(identity.svid.chain_pem().into_bytes())),
-            private_key: Some(inline(identity.svid.key().to_pem().as_bytes().to_vec())),
-            ..TlsCertificate::default()
-        })),
-    };
-    let encoded = Zeroizing::new(secret.encode_to_vec());
-    if let Some(Type::TlsCertificate(TlsCertificate {
-        private_key: Some(DataSource { specifier: Some(Specifier::InlineBytes(key)), .. }),
-        ..
-    })) = &mut secret.r#type
-    {
-        key.zeroize();
-    }
-    encoded
-}
-
-fn roots(name: &str, identity: &WorkloadIdentity) -> Zeroizing<Vec<u8>> {
-    let secret = Secret {
-        name: name.to_owned(),
-        r#type: Some(Type::ValidationContext(CertificateValidationContext {
-            // A `TrustBundle` holds at least one root, so this is never empty.
-            trusted_ca: Some(inline(identity.bundles.own().to_pem().into_bytes())),
-            ..CertificateValidationContext::default()
-        })),
-    };
-    Zeroizing::new(secret.encode_to_vec())
-}
-
-fn inline(bytes: Vec<u8>) -> DataSource {
-    DataSource { specifier: Some(Specifier::InlineBytes(bytes)), ..DataSource::default() }
 }
 
 /// Counts what the workload's Envoys said. An acknowledgement is no proof of use: Envoy gives it before the

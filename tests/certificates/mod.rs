@@ -2,11 +2,14 @@
 
 mod authority;
 mod crowd;
+mod faults;
 mod foreign;
+mod impostor;
 mod lint;
 pub mod parts;
 mod renewal;
 mod requests;
 mod revoked;
 mod signing;
+mod sources;
 mod tokens;

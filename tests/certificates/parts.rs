@@ -35,6 +35,12 @@ pub fn start_of_time() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000)
 }
 
+/// The real time, without its fraction of a second: certificates know none.
+pub fn this_second() -> SystemTime {
+    let since = Clock::system().now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
+}
+
 pub fn hours(n: u64) -> Duration {
     Duration::from_secs(n * 3600)
 }
@@ -52,6 +58,12 @@ impl Directory {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("hopgate-certs-{}-{n}", std::process::id()));
         drop(std::fs::remove_dir_all(&path));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// One at a place of the test's choice.
+    pub fn at(path: PathBuf) -> Self {
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -284,7 +296,11 @@ pub struct Sidecar {
 
 impl Sidecar {
     pub fn start(config: &certs::Config, clock: &Clock) -> Self {
-        let renewal = Renewal::new(config, id(ORDERS), clock.clone()).unwrap();
+        Self::start_as(&id(ORDERS), config, clock)
+    }
+
+    pub fn start_as(workload: &SpiffeId, config: &certs::Config, clock: &Clock) -> Self {
+        let renewal = Renewal::new(config, workload.clone(), clock.clone()).unwrap();
         let (identity, handle) = (renewal.identity(), renewal.handle());
         let mut tasks = Tasks::new();
         tasks.spawn("renewal", renewal.run(tasks.drain()));
@@ -321,6 +337,33 @@ impl Sidecar {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("no error {words:?}, but {:?}", self.handle.status());
+    }
+
+    /// Waits until the task has looked at the clock as it stands now.
+    pub async fn looked(&self, clock: &Clock) {
+        for _ in 0..1500 {
+            if self.handle.status().checked_at == Some(clock.now()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the clock is not looked at: {:?}", self.handle.status());
+    }
+
+    /// Asks for a renewal, which must fail with an error that contains `words`.
+    pub async fn refuses(&self, words: &str) {
+        let before = self.handle.status().failures;
+        self.handle.renew_now();
+        for _ in 0..1500 {
+            let status = self.handle.status();
+            if status.failures > before {
+                let error = status.last_error.unwrap_or_default();
+                assert!(error.contains(words), "{error:?} does not say {words:?}");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no failure, where {words:?} is expected: {:?}", self.handle.status());
     }
 
     pub async fn stop(mut self) {

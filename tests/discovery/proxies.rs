@@ -154,13 +154,13 @@ async fn a_pair_that_does_not_match_is_refused_once_and_the_old_one_stays() {
     let socket = place.path().join("sds.sock");
     let good = ca.identity(ORDERS);
     let expected = good.svid.leaf().serial().to_owned();
-    let (sender, tables) = watch::channel(Some(Arc::new(sds::secrets(&good))));
+    let (sender, tables) = watch::channel(Some(Arc::new(sds::secrets(&good, &[], None))));
     let status = Arc::new(SdsStatus::default());
     let _secrets = Secrets::start(socket.clone(), tables, Arc::clone(&status)).await;
     let server = Workload::start(ORDERS, SERVER, socket).await;
     server.envoy.live().await;
 
-    let mut bad = sds::secrets(&good);
+    let mut bad = sds::secrets(&good, &[], None);
     bad.insert("default", mismatched(&good, &ca.identity(ORDERS)));
     sender.send_replace(Some(Arc::new(bad)));
     let refusals = || status.counts().iter().map(|count| count.nacks).sum::<u64>();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use hopgate::identity::WorkloadIdentity;
 use hopgate::runtime::{Address, Drain};
-use hopgate::sidecar::sds::{self, SdsStatus};
+use hopgate::sidecar::sds::{self, Material, SdsStatus};
 use hopgate::xds::{SecretService, Table};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ use crate::support::Scratch;
 /// What a sidecar serves: the secrets of an identity that comes and changes.
 pub struct Service {
     pub status: Arc<SdsStatus>,
-    identity: watch::Sender<Option<Arc<WorkloadIdentity>>>,
+    identity: Option<watch::Sender<Option<Arc<WorkloadIdentity>>>>,
     server: Secrets,
     _directory: Option<Scratch>,
 }
@@ -32,15 +32,28 @@ impl Service {
 
     pub async fn start_at(socket: PathBuf, first: Option<WorkloadIdentity>) -> Self {
         let (identity, receiver) = watch::channel(first.map(Arc::new));
+        let service = Self::of_at(socket, Material::new(receiver)).await;
+        Self { identity: Some(identity), ..service }
+    }
+
+    /// Serves what the test feeds by itself.
+    pub async fn of(material: Material) -> Self {
+        let directory = Scratch::new("sds");
+        let socket = directory.path().join("sds.sock");
+        Self { _directory: Some(directory), ..Self::of_at(socket, material).await }
+    }
+
+    async fn of_at(socket: PathBuf, material: Material) -> Self {
         let drain = Drain::new();
-        let sds::Sds { server, publisher, status } = sds::service(receiver, &drain);
+        let sds::Sds { server, publisher, status } = sds::service(material, &drain);
         let mut server = Secrets::serve(socket, server, drain).await;
         server.tasks.spawn(async { publisher.run().await.unwrap() });
-        Self { status, identity, server, _directory: None }
+        Self { status, identity: None, server, _directory: None }
     }
 
     pub fn show(&self, identity: Option<WorkloadIdentity>) {
-        self.identity.send_replace(identity.map(Arc::new));
+        let sender = self.identity.as_ref().expect("fed by the service");
+        sender.send_replace(identity.map(Arc::new));
     }
 
     pub fn socket(&self) -> PathBuf {

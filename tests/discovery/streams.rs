@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    Secret, SpiffeCertValidatorConfig,
+};
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
@@ -82,7 +84,8 @@ fn refusal() -> Option<Status> {
     Some(Status { code: 13, message: "KEY_VALUES_MISMATCH".to_owned(), details: vec![] })
 }
 
-/// Name and PEM of a secret: the chain with its key, or the roots.
+/// Name and PEM of a secret: the chain with its key, or the roots, each after the name of its trust domain where the
+/// SPIFFE validator goes by it.
 fn content(any: &Any) -> (String, String) {
     assert_eq!(any.type_url, SECRET_TYPE);
     let secret = Secret::decode(any.value.as_slice()).unwrap();
@@ -96,7 +99,21 @@ fn content(any: &Any) -> (String, String) {
         Type::TlsCertificate(pair) => {
             text(pair.certificate_chain) + text(pair.private_key).as_str()
         }
-        Type::ValidationContext(context) => text(context.trusted_ca),
+        Type::ValidationContext(context) => {
+            assert!(context.match_typed_subject_alt_names.is_empty(), "Envoy would add them up");
+            match context.custom_validator_config {
+                None => text(context.trusted_ca),
+                Some(validator) => {
+                    assert_eq!(validator.name, "envoy.tls.cert_validator.spiffe");
+                    assert!(context.trusted_ca.is_none());
+                    let config = validator.typed_config.unwrap();
+                    let config =
+                        SpiffeCertValidatorConfig::decode(config.value.as_slice()).unwrap();
+                    let entries = config.trust_domains.into_iter();
+                    entries.map(|e| format!("{}\n{}", e.name, text(e.trust_bundle))).collect()
+                }
+            }
+        }
         other => panic!("{other:?}"),
     };
     (secret.name, pem)
@@ -108,15 +125,20 @@ fn pair(identity: &WorkloadIdentity) -> String {
 
 #[tokio::test]
 async fn every_name_is_served_in_its_own_answer() {
-    let ca = pki::ca();
-    let identity = ca.identity(ORDERS);
+    let (ca, theirs) = (pki::ca(), pki::ca());
+    let mut identity = ca.identity(ORDERS);
+    identity.bundles = identity.bundles.with_foreign(theirs.bundle("spiffe://other.mesh/a"));
     let (own, roots) = (pair(&identity), identity.bundles.own().to_pem());
+    let one = format!("demo.mesh\n{roots}");
+    let foreign = format!("other.mesh\n{}", theirs.bundle("spiffe://other.mesh/a").to_pem());
+    let all = format!("{one}{foreign}");
     let service = Service::start(Some(identity)).await;
     let mut stream = whole(&service).await;
-    let names = ["nobody", "default", "ROOTCA", "ALL", ORDERS, "spiffe://demo.mesh", "*"];
+    let (home, abroad) = ("spiffe://demo.mesh", "spiffe://other.mesh");
+    let names = ["nobody", "default", "ROOTCA", "ALL", ORDERS, home, abroad, "*"];
     stream.send(wants(&names, "")).await;
     let mut found = std::collections::BTreeMap::new();
-    for _ in 0..5 {
+    for _ in 0..6 {
         let answer = stream.answer().await;
         assert_eq!(answer.resources.len(), 1);
         let (name, pem) = content(&answer.resources[0]);
@@ -132,13 +154,14 @@ async fn every_name_is_served_in_its_own_answer() {
         ("default", &own),
         (ORDERS, &own),
         ("ROOTCA", &roots),
-        ("ALL", &roots),
-        ("spiffe://demo.mesh", &roots),
+        ("ALL", &all),
+        (home, &one),
+        (abroad, &foreign),
     ] {
         assert_eq!(&found[name], expected, "{name}");
     }
     stream.quiet().await;
-    assert!(eventually(async || service.totals() == (5, 0)).await, "{:?}", service.status.counts());
+    assert!(eventually(async || service.totals() == (6, 0)).await, "{:?}", service.status.counts());
 }
 
 #[tokio::test]
@@ -167,7 +190,13 @@ async fn nothing_is_sent_before_a_certificate_and_nothing_taken_back_after() {
     incremental.quiet().await;
     let mut late = whole(&service).await;
     late.send(wants(&["default"], "")).await;
-    assert_eq!(content(&late.answer().await.resources[0]).1, own, "what was sent stays");
+    late.quiet().await;
+    let fetched = service.client().await.fetch_secrets(wants(&["default"], "")).await;
+    assert_eq!(fetched.unwrap_err().code(), tonic::Code::Unavailable, "what is over is not given");
+    let renewed = ca.identity(ORDERS);
+    let own = pair(&renewed);
+    service.show(Some(renewed));
+    assert_eq!(content(&late.answer().await.resources[0]).1, own);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use hopgate::identity::{Leaf, SpiffeId};
 use hopgate::mesh;
 use hopgate::runtime::Address;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -63,9 +64,19 @@ pub struct Workload {
 impl Workload {
     /// Starts Envoy with a gate. `APP` and `ECHO` in the section become the application's addresses.
     pub async fn start(id: &str, section: &str, sds: PathBuf) -> Self {
+        Self::start_changed(id, section, sds, |bootstrap| bootstrap).await
+    }
+
+    /// The same, on a bootstrap that the test changes.
+    pub async fn start_changed(
+        id: &str,
+        section: &str,
+        sds: PathBuf,
+        change: impl FnOnce(Value) -> Value,
+    ) -> Self {
         let workload = Scratch::new("envoy");
         let gate = Address::Unix(workload.path().join("authz.sock")).bind().await.unwrap();
-        let mut workload = Self::without_gate(id, section, sds, workload).await;
+        let mut workload = Self::on(id, section, sds, (workload, change)).await;
         workload.tasks.spawn(async {
             let router = Server::builder().add_service(AuthorizationServer::new(Gate));
             router.serve_with_incoming(gate.incoming()).await.unwrap();
@@ -74,6 +85,15 @@ impl Workload {
     }
 
     pub async fn without_gate(id: &str, section: &str, sds: PathBuf, directory: Scratch) -> Self {
+        Self::on(id, section, sds, (directory, |bootstrap| bootstrap)).await
+    }
+
+    async fn on(
+        id: &str,
+        section: &str,
+        sds: PathBuf,
+        (directory, change): (Scratch, impl FnOnce(Value) -> Value),
+    ) -> Self {
         let mut tasks = JoinSet::new();
         let (app, echo) = (app(&mut tasks).await, echo(&mut tasks).await);
         let section = section
@@ -90,8 +110,13 @@ impl Workload {
         };
         let config = serde_saphyr::from_str(&section).unwrap();
         let bootstrap = mesh::bootstrap(&mesh::Mesh::new(config, sidecar).unwrap());
-        let envoy = Envoy::start(directory.path(), &bootstrap);
+        let envoy = Envoy::start(directory.path(), &change(bootstrap));
         Self { envoy, directory, tasks }
+    }
+
+    /// The socket of Envoy's admin page.
+    pub fn admin(&self) -> PathBuf {
+        self.directory.path().join("admin.sock")
     }
 
     pub fn access_log(&self) -> String {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use hopgate::identity::{Bundles, PrivateKey, SpiffeId, TrustBundle, WorkloadIdentity, X509Svid};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType, string::Ia5String,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, string::Ia5String,
 };
 use rustls::pki_types::CertificateDer;
 
@@ -22,13 +22,23 @@ pub struct Leaf {
 }
 
 pub fn ca() -> Ca {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    ca_with(KeyPair::generate().unwrap(), |_| {})
+}
+
+/// A root with a key of the test's choice, that `change` may make as odd as a test needs it.
+pub fn ca_with(key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Ca {
+    let mut params = authority(0);
+    change(&mut params);
     let certificate = params.self_signed(&key).unwrap().der().clone();
     Ca { issuer: Issuer::new(params, key), certificate }
+}
+
+fn authority(depth: u8) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(depth));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 impl Ca {
@@ -54,6 +64,16 @@ impl Ca {
     /// A leaf that `change` may make as odd as a test needs it.
     pub fn leaf_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let key = KeyPair::generate().unwrap();
+        let certificate = self.certify(&key, change);
+        Leaf { certificate, key }
+    }
+
+    /// A certificate for a key that somebody else holds.
+    pub fn certify(
+        &self,
+        key: &impl PublicKeyData,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.is_ca = IsCa::ExplicitNoCa;
@@ -66,8 +86,45 @@ impl Ca {
         params.not_before = (now - Duration::from_secs(3600)).into();
         params.not_after = (now + Duration::from_secs(86_400)).into();
         change(&mut params);
+        params.signed_by(key, &self.issuer).unwrap().der().clone()
+    }
+
+    /// Its revocation list, in PEM, current for so long from now on.
+    pub fn revocations(&self, revoked: &[&Leaf], life: Duration) -> String {
+        let now = SystemTime::now();
+        let revoked = revoked.iter().map(|leaf| {
+            let (_, read) = x509_parser::parse_x509_certificate(&leaf.certificate).unwrap();
+            rcgen::RevokedCertParams {
+                serial_number: rcgen::SerialNumber::from_slice(read.raw_serial()),
+                revocation_time: now.into(),
+                reason_code: None,
+                invalidity_date: None,
+            }
+        });
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: (now - Duration::from_secs(3600)).into(),
+            next_update: (now + life).into(),
+            crl_number: rcgen::SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
+    /// An authority that this one signs; this one must allow a chain of that length.
+    pub fn intermediate(&self) -> Self {
+        self.intermediate_with(|_| {})
+    }
+
+    pub fn intermediate_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = authority(0);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "intermediate");
+        params.use_authority_key_identifier_extension = true;
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        Leaf { certificate, key }
+        Self { issuer: Issuer::new(params, key), certificate }
     }
 
     /// The bundle of the trust domain that `id` is in.
@@ -84,6 +141,13 @@ impl Ca {
         let svid = X509Svid::new(vec![leaf.certificate], key, &bundle, SystemTime::now()).unwrap();
         WorkloadIdentity { svid, bundles: Bundles::new(bundle) }
     }
+}
+
+/// One certificate as PEM.
+pub fn pem(certificate: &[u8]) -> String {
+    use base64::Engine as _;
+    let body = base64::engine::general_purpose::STANDARD.encode(certificate);
+    format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
 }
 
 /// A URI SAN.
