@@ -7,4 +7,4 @@ mod resumption;
 mod service;
 mod streams;
 mod validation;
-mod workload;
+pub mod workload;

@@ -199,7 +199,7 @@ async fn a_sidecar_with_a_certificate_is_ready_and_its_metrics_have_the_agreed_n
         "sidecar.yaml",
         "workload: { trustDomain: test.mesh, namespace: shop, serviceAccount: orders }\n\
          resources: [resources]\nextAuthz: { listen: [\"unix:authz.sock\"] }\n\
-         sds: { listen: \"unix:sds.sock\" }\nadmin: { listen: \"127.0.0.1:0\" }\n\
+         sds: { listen: \"unix:sds.sock\" }\nworkloadApi: { listen: \"unix:workload.sock\" }\nadmin: { listen: \"127.0.0.1:0\" }\n\
          certificates: { files: { certificate: cert.pem, key: key.pem, bundle: bundle.pem } }\n\
          decisionLog: { path: decisions.log }\n",
     );

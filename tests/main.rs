@@ -54,3 +54,4 @@ mod support;
 mod through_envoy;
 mod token;
 mod tracing;
+mod workload_api;

@@ -20,7 +20,6 @@ mod dpop;
 mod evidence;
 mod files;
 mod http;
-mod json;
 mod keys;
 mod learned;
 mod memory;
@@ -39,6 +38,8 @@ mod scheme;
 mod token;
 mod unproven;
 mod verifier;
+
+use crate::identity::json;
 
 pub use api_key::{
     ApiKey, ApiKeyRefused, ApiKeys, InvalidApiKeys, NewApiKey, NewApiKeyError, generate_api_key,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::runtime::Readers;
+use crate::runtime::{Address, Readers};
 
 /// The section `certificates` of a sidecar's configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,6 +26,16 @@ pub enum Source {
     Control(ControlSource),
     /// Somebody else, who writes files.
     Files(FileSource),
+    /// A Workload API: that of a SPIRE agent, or of another hopgate.
+    WorkloadApi(WorkloadApiSource),
+}
+
+/// A SPIFFE Workload API.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct WorkloadApiSource {
+    /// Its unix socket: private keys travel here.
+    pub socket: Address,
 }
 
 /// A control plane: hopgate's own, or another that speaks Istio's signing contract.
@@ -83,6 +93,7 @@ struct RawFiles {
 struct RawConfig {
     control: Option<RawControl>,
     files: Option<FileSource>,
+    workload_api: Option<WorkloadApiSource>,
     state_directory: Option<PathBuf>,
 }
 
@@ -112,6 +123,11 @@ impl Config {
                 join(key);
                 join(bundle);
             }
+            Source::WorkloadApi(WorkloadApiSource { socket }) => {
+                if let Address::Unix(path) = socket {
+                    join(path);
+                }
+            }
         }
         if let Some(directory) = &mut self.state_directory {
             join(directory);
@@ -123,17 +139,38 @@ impl TryFrom<RawConfig> for Config {
     type Error = &'static str;
 
     fn try_from(raw: RawConfig) -> Result<Self, Self::Error> {
-        let RawConfig { control, files, state_directory } = raw;
-        let source = match (control, files) {
-            (Some(control), None) => Source::Control(control.try_into()?),
-            (None, Some(files)) => Source::Files(files),
-            (None, None) => return Err("certificates: one of `control` and `files` is needed"),
-            (Some(_), Some(_)) => {
-                return Err("certificates: `control` and `files` exclude each other");
+        let RawConfig { control, files, workload_api, state_directory } = raw;
+        let source = match (control, files, workload_api) {
+            (Some(control), None, None) => Source::Control(control.try_into()?),
+            (None, Some(files), None) => Source::Files(files),
+            (None, None, Some(api)) => {
+                Source::WorkloadApi(workload_api_source(api, state_directory.as_deref())?)
+            }
+            (None, None, None) => {
+                return Err("certificates: one of `control`, `files` and `workloadApi` is needed");
+            }
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+                return Err(
+                    "certificates: `control`, `files` and `workloadApi` exclude each other",
+                );
             }
         };
         Ok(Self { source, state_directory })
     }
+}
+
+fn workload_api_source(
+    source: WorkloadApiSource,
+    state: Option<&Path>,
+) -> Result<WorkloadApiSource, &'static str> {
+    if let Address::Tcp(_) = source.socket {
+        return Err("certificates.workloadApi.socket: must be a unix socket (unix:/path)");
+    }
+    if state.is_some() {
+        return Err("certificates: `stateDirectory` is not for `workloadApi`: \
+                    whoever serves the API keeps the certificate");
+    }
+    Ok(source)
 }
 
 impl TryFrom<RawControl> for ControlSource {
@@ -220,6 +257,10 @@ mod tests {
         let Source::Files(files) = config.source else { panic!("files") };
         assert_eq!(files.key, Path::new("/var/run/spiffe/tls.key"));
         assert_eq!(files.key_readers, Readers::Group);
+        let mut config = parse(r#"{"workloadApi":{"socket":"unix:agent.sock"}}"#).unwrap();
+        config.resolve(Path::new("/run"));
+        let Source::WorkloadApi(source) = config.source else { panic!("a Workload API") };
+        assert_eq!(source.socket, Address::Unix("/run/agent.sock".into()));
     }
 
     #[test]
@@ -236,6 +277,10 @@ mod tests {
             r#"{"control":{"server":"s","caFile":"c","insecure":true}}"#,
             r#"{"files":{"certificate":"a","key":"b"}}"#,
             r#"{"control":{"server":"s"}}"#,
+            r#"{"workloadApi":{"socket":"127.0.0.1:1"}}"#,
+            r#"{"workloadApi":{"socket":"unix:a"},"stateDirectory":"s"}"#,
+            r#"{"workloadApi":{"socket":"unix:a"},"files":{"certificate":"a","key":"b","bundle":"c"}}"#,
+            r#"{"workloadApi":{"socket":"unix:a","trustDomain":"x"}}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -15,8 +15,10 @@ mod schedule;
 mod shelf;
 mod store;
 mod tls;
+mod upstream;
+mod workload_api_source;
 
-pub use config::{Config, ControlSource, FileSource, Source, Token};
+pub use config::{Config, ControlSource, FileSource, Source, Token, WorkloadApiSource};
 pub use file_source::FilesError;
 pub use issuer::{InvalidServer, IssueError};
 pub use plan::Plan;
@@ -26,3 +28,5 @@ pub use schedule::{Jitter, Next, Retry, Schedule, Standing, next};
 pub use shelf::Status;
 pub use store::StateError;
 pub use tls::time_provider;
+pub use upstream::InvalidAnswer;
+pub use workload_api_source::WorkloadApiError;

@@ -16,6 +16,7 @@ use super::memory::on_disk;
 use super::schedule::Jitter;
 use super::shelf::{self, Shelf, Status};
 use super::store::StateError;
+use super::workload_api_source::WorkloadApiTask;
 
 /// The longest list of mounts that is read.
 const MAX_MOUNTS: u64 = 4 * 1024 * 1024;
@@ -30,6 +31,7 @@ pub struct Renewal {
 enum Task {
     Control(Box<ControlTask>),
     Files(Box<FileTask>),
+    WorkloadApi(Box<WorkloadApiTask>),
 }
 
 /// A handle on a running [`Renewal`]. Cloning shares it.
@@ -82,6 +84,9 @@ impl Renewal {
                 task.reload(&shelf);
                 Task::Files(Box::new(task))
             }
+            Source::WorkloadApi(source) => {
+                Task::WorkloadApi(Box::new(WorkloadApiTask::new(source, workload, clock)))
+            }
         };
         Ok(Self { shelf, trigger: Arc::default(), task })
     }
@@ -107,6 +112,7 @@ impl Renewal {
         match self.task {
             Task::Control(mut task) => task.run(&self.shelf, &self.trigger, &drain).await,
             Task::Files(mut task) => task.run(&self.shelf, &self.trigger, &drain).await,
+            Task::WorkloadApi(mut task) => task.run(&self.shelf, &self.trigger, &drain).await,
         }
         Ok(())
     }

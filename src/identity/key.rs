@@ -42,6 +42,16 @@ impl PrivateKey {
         Ok(Self { pkcs8: Zeroizing::new(pair.serialize_der()) })
     }
 
+    /// Reads an unencrypted PKCS#8 DER private key.
+    ///
+    /// # Errors
+    /// When it is none, or of a kind that cannot sign here.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, InvalidKey> {
+        let read = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(der));
+        let pair = rcgen::KeyPair::try_from(&read).map_err(InvalidKey::Unusable)?;
+        Ok(Self { pkcs8: Zeroizing::new(pair.serialize_der()) })
+    }
+
     /// PKCS#8 PEM text, to be written to a file of mode 0600 or handed to this workload's own Envoy.
     #[must_use]
     pub fn to_pem(&self) -> Zeroizing<String> {
@@ -55,6 +65,12 @@ impl PrivateKey {
         }
         pem.push_str("-----END PRIVATE KEY-----\n");
         Zeroizing::new(pem)
+    }
+
+    /// Unencrypted PKCS#8 DER, to be handed to this workload's own application.
+    #[must_use]
+    pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
+        self.pkcs8.clone()
     }
 
     /// The key pair for signing CSRs and certificates.

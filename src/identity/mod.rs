@@ -4,9 +4,12 @@
 
 #![warn(clippy::as_conversions)]
 
+mod audiences;
 mod bundle;
 mod bundles;
+pub mod json;
 mod jwt_bundle;
+mod jwt_svid;
 mod key;
 mod leaf;
 mod members;
@@ -15,9 +18,11 @@ mod spiffe_bundle;
 mod spiffe_id;
 mod svid;
 
+pub use audiences::{Audiences, InvalidAudiences};
 pub use bundle::{InvalidBundle, TrustBundle};
 pub use bundles::Bundles;
 pub use jwt_bundle::{InvalidJwtBundle, JwtBundle};
+pub use jwt_svid::{InvalidJwtSvid, JwtSvid, UnverifiedJwtSvid};
 pub use key::{InvalidKey, PrivateKey};
 pub use leaf::{InvalidLeaf, Leaf};
 pub use members::Members;

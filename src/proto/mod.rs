@@ -30,3 +30,16 @@ pub mod istio {
 pub mod discovery {
     tonic::include_proto!("hopgate.discovery.v1");
 }
+
+/// The SPIFFE Workload API, which has no package (see `proto/workload.proto`).
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::too_many_lines,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
+pub mod workload {
+    tonic::include_proto!("_");
+}

@@ -206,6 +206,43 @@ impl Connection {
             Self::Unix(_) => Ok(None),
         }
     }
+
+    /// Who is at the other end of a unix socket; nothing for TCP.
+    ///
+    /// # Errors
+    /// When the system cannot say.
+    pub fn peer_user(&self) -> io::Result<Option<PeerUser>> {
+        match self {
+            Self::Tcp(_) => Ok(None),
+            Self::Unix(stream) => PeerUser::of(stream).map(Some),
+        }
+    }
+}
+
+/// Who opened a unix socket, as the kernel recorded it when they connected. It cannot be forged, and does not follow a
+/// socket that is handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerUser {
+    /// The effective user.
+    pub uid: u32,
+    /// The effective group; supplementary groups are not told.
+    pub gid: u32,
+}
+
+impl PeerUser {
+    /// The user and group of this process, as a peer would see them.
+    ///
+    /// # Errors
+    /// When the system gives no socket to ask.
+    pub fn own() -> io::Result<Self> {
+        let (end, _other) = UnixStream::pair()?;
+        Self::of(&end)
+    }
+
+    fn of(stream: &UnixStream) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        Ok(Self { uid: credentials.uid(), gid: credentials.gid() })
+    }
 }
 
 impl Connected for Connection {

@@ -16,7 +16,7 @@ pub use clock::{Clock, Moves};
 pub use file::{
     FileError, Readers, read_bytes, read_limited, read_secret, read_secret_of, write_atomic,
 };
-pub use listen::{Address, BindError, Connection, Incoming, InvalidAddress, Listener};
+pub use listen::{Address, BindError, Connection, Incoming, InvalidAddress, Listener, PeerUser};
 pub use ready::{Ready, ReadyFlag};
 pub use tasks::{Drain, TaskEnded, Tasks};
 pub use watch::{FileWatch, WatchError};

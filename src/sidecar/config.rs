@@ -12,6 +12,7 @@ use super::doors::{self, DoorAddress, DoorConfig};
 use super::ext_authz::CheckLimits;
 use super::outbound::OutboundConfig;
 use super::sds::config::Sds;
+use super::workload_api::{self, WorkloadApiConfig};
 use crate::authz::CallerAttributes;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::policy::yaml::present;
@@ -35,9 +36,12 @@ pub struct Config {
     /// Where Envoy gets its certificate.
     #[serde(default, deserialize_with = "present")]
     pub sds: Option<Sds>,
+    /// Where the workload's application gets its certificates and tokens.
+    #[serde(default, deserialize_with = "present")]
+    pub workload_api: Option<WorkloadApiConfig>,
     /// Health, metrics and dumps; loopback or a unix socket.
     pub admin: Admin,
-    /// Where the certificate comes from. Needed when `sds` is there.
+    /// Where the certificate comes from. Needed when `sds` or `workloadApi` is there.
     #[serde(default, deserialize_with = "present")]
     pub certificates: Option<certs::Config>,
     /// Where decision records go.
@@ -206,6 +210,9 @@ impl Config {
         self.doors.iter_mut().for_each(|door| door.resolve(base));
         self.ext_authz.grpc_descriptors.iter_mut().for_each(resolve);
         self.sds.iter_mut().for_each(|sds| sds.resolve(base));
+        if let Some(api) = &mut self.workload_api {
+            resolve_address(&mut api.listen);
+        }
         resolve_address(&mut self.admin.listen);
         if let Some(path) =
             self.decision_log.path.as_mut().filter(|path| *path != Path::new("stdout"))
@@ -253,16 +260,14 @@ impl Config {
                 "must be a loopback address or a unix socket: the pages have no authentication",
             ));
         }
-        match (&self.sds, &self.certificates) {
-            (Some(sds), Some(_)) => sds.validate()?,
-            (Some(_), None) => {
-                return Err(invalid(
-                    "certificates",
-                    "is needed when sds is there: say where the certificate comes from",
-                ));
-            }
-            (None, _) => {}
+        if let Some(sds) = &self.sds {
+            sds.validate()?;
         }
+        if self.sds.is_some() && self.certificates.is_none() {
+            let problem = "is needed when sds is there: say where the certificate comes from";
+            return Err(invalid("certificates", problem));
+        }
+        workload_api::validate(self)?;
         if !(1024..=64 * 1024 * 1024).contains(&self.ext_authz.max_request_bytes) {
             return Err(invalid("extAuthz.maxRequestBytes", "must be between 1024 and 67108864"));
         }
@@ -317,6 +322,7 @@ impl Config {
             },
             "doors": self.doors.iter().map(DoorConfig::to_json).collect::<Vec<_>>(),
             "sds": self.sds.as_ref().map(Sds::to_json),
+            "workloadApi": self.workload_api.as_ref().map(WorkloadApiConfig::to_json),
             "admin": { "listen": self.admin.listen },
             "stateDir": self.state_dir,
             "outbound": self.outbound.as_ref().map(|outbound| json!({

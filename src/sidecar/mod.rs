@@ -16,6 +16,7 @@ mod reload;
 mod resources;
 pub mod sds;
 mod texts;
+pub mod workload_api;
 
 use std::future::Future;
 use std::io;
@@ -40,6 +41,7 @@ pub use resources::{
     Counts, InvalidResources, Resources, identity_providers, mesh_policy, resource_texts,
 };
 pub use sds::config::Sds;
+pub use workload_api::{CallerUsers, WorkloadApi, WorkloadApiConfig};
 
 use crate::authn::Tokens;
 use crate::certs;
@@ -70,6 +72,8 @@ pub struct Addresses {
     pub doors: Vec<(String, Address)>,
     /// Secret discovery.
     pub sds: Option<Address>,
+    /// The SPIFFE Workload API.
+    pub workload_api: Option<Address>,
     /// Tokens of the application's own calls.
     pub outbound: Option<Address>,
     /// Admin.
@@ -115,6 +119,9 @@ pub enum StartError {
     /// The certificate source is wrong.
     #[error(transparent)]
     Certificates(#[from] certs::RenewalError),
+    /// Nobody could call the Workload API, or anybody.
+    #[error("workloadApi.callers: {0}")]
+    Callers(workload_api::InvalidCallers),
     /// Nothing can be fetched.
     #[error(transparent)]
     Http(#[from] crate::authn::HttpError),
@@ -172,12 +179,20 @@ impl Bound {
             }
             (Some(_) | None, _) => None,
         };
+        let workload_api = workload_api::start(
+            config.workload_api.as_ref(),
+            certificates.as_ref(),
+            (&clock, &metrics),
+            &mut tasks,
+        )
+        .await?;
         let tokens = outbound(&config, &clock, &metrics, &mut tasks).await?;
         let admin = config.admin.listen.bind().await?;
         let addresses = Addresses {
             ext_authz: addresses,
             doors,
             sds,
+            workload_api,
             outbound: tokens.as_ref().map(|(address, _)| address.clone()),
             admin: admin.address().map_err(StartError::Address)?,
         };

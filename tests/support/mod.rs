@@ -5,6 +5,7 @@ pub mod ask;
 pub mod directus;
 pub mod envoy;
 pub mod issuer;
+pub mod jwt;
 pub mod keycloak;
 pub mod kube;
 pub mod made;
@@ -16,6 +17,7 @@ pub mod pki;
 pub mod policies;
 pub mod raw;
 pub mod served;
+pub mod spiffe;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

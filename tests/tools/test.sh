@@ -35,6 +35,16 @@ if HOPGATE_KUBE=$("$root/tests/tools/kube.sh"); then
 else
   say "there is no Kubernetes API server: the tests that need it will fail"
 fi
+if HOPGATE_SPIFFE_GO=$("$root/tests/tools/spiffe-go.sh"); then
+  export HOPGATE_SPIFFE_GO
+else
+  say "there is no go-spiffe client: the tests that need it will fail"
+fi
+if HOPGATE_SPIFFE_PYTHON=$("$root/tests/tools/spiffe-python.sh"); then
+  export HOPGATE_SPIFFE_PYTHON
+else
+  say "there is no Python library for SPIFFE: the tests that need it will fail"
+fi
 if [ -n "${HOPGATE_LONG:-}" ]; then
   if HOPGATE_DIRECTUS=$("$root/tests/tools/directus.sh"); then
     export HOPGATE_DIRECTUS

@@ -44,7 +44,10 @@ pub fn document(bytes: &[u8]) -> Result<Value, InvalidJson> {
 }
 
 /// Reads one JSON object and nothing else.
-pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidJson> {
+///
+/// # Errors
+/// When it is none, or two readers could disagree on what it says.
+pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidJson> {
     match document(bytes)? {
         Value::Object(members) => Ok(members),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {

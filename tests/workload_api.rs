@@ -1,0 +1,8 @@
+//! The SPIFFE Workload API: the protocol as a bare client sees it, and clients that nobody here wrote.
+
+mod clients;
+mod endpoint;
+mod impostor;
+mod protocol;
+mod source;
+mod streams;
