@@ -136,7 +136,7 @@ pub enum X509Problem {
 /// Why a foreign certificate proves nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum X509Refused {
-    /// It chains to this authority, but is not valid now, or not a leaf.
+    /// It chains to this authority, but is not valid now, not a leaf, or made for something else.
     #[error("client certificate of {authority} not trusted")]
     NotTrusted {
         /// The authority's name in the configuration.
@@ -145,7 +145,7 @@ pub enum X509Refused {
         #[source]
         source: rustls::Error,
     },
-    /// It is made for something else, or does not say for what.
+    /// It does not say that it is made for clients.
     #[error("client certificate of {0} is not made for clients (extended key usage clientAuth)")]
     NoClientAuth(String),
     /// What stands in it cannot be read.
@@ -275,9 +275,6 @@ impl ForeignAuthority {
             Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
                 return Ok(None);
             }
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
-            )) => return Err(X509Refused::NoClientAuth(self.name.clone())),
             Err(source) => {
                 return Err(X509Refused::NotTrusted { authority: self.name.clone(), source });
             }

@@ -31,7 +31,8 @@ const MAX_CONNECTIONS: usize = 4096;
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
-    /// The certificates that its TLS connection proved, leaf first. `None`: it showed none.
+    /// The certificates that its TLS connection proved, leaf first. `None`: it showed none. They may be of a foreign
+    /// authority that is configured as proof: no name in them is to be believed before it is known whose they are.
     pub(super) certificates: Option<Arc<[CertificateDer<'static>]>>,
     /// From where it calls; none by a unix socket.
     pub(super) address: Option<IpAddr>,
