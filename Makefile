@@ -34,11 +34,12 @@ test: need-cargo ## every test that fits in minutes, with a real Envoy, nginx, K
 test-all: need-cargo ## the same and the long ones, with a real Directus
 	@HOPGATE_LONG=1 tests/tools/test.sh $(ARGS)
 
-bench: need-cargo ## CPU per Check as a ratio to a bare server that always answers OK, time per decision, certificates per core
+bench: need-cargo ## CPU per Check as a ratio to a bare server that always answers OK, time per decision, certificates per core, a thousand sidecars
 	@echo "==> building the optimised binary and the benches (several minutes the first time), then measuring" >&2
 	$(BENCH) $(ARGS)
 	cargo bench --locked --bench decide
 	cargo bench --locked --bench ca
+	cargo bench --locked --bench discovery
 
 lint: need-cargo ## format, clippy and documentation, every warning an error
 	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || { \

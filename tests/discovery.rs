@@ -4,7 +4,7 @@ mod bootstrap;
 mod in_use;
 mod proxies;
 mod resumption;
-mod service;
+pub mod service;
 mod streams;
 mod validation;
 pub mod workload;

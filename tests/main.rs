@@ -36,6 +36,7 @@ mod engines;
 mod examples;
 mod explain;
 mod federation;
+mod fleet;
 mod hostile;
 mod import;
 mod keycloak;

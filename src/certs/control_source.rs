@@ -1,25 +1,26 @@
 //! Renewal from a control plane.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::identity::{Bundles, PrivateKey, SpiffeId, TrustBundle, WorkloadIdentity, X509Svid};
-use crate::runtime::{Clock, Drain, FileWatch, Moves, read_limited};
+use crate::runtime::{Clock, Drain, FileWatch, Moves};
 
 use super::config::ControlSource;
 use super::issuer::Issuer;
 use super::plan::Plan;
 use super::renewal::{RenewalError, draw};
-use super::schedule::{Next, Schedule};
+use super::schedule::{Next, Reissue, Schedule};
+use super::server::ControlServer;
 use super::shelf::Shelf;
 use super::store::{StateError, Store};
+use super::trust::{Offer, Told, Trust, TrustHandle, TrustRefused};
 
 /// The clock is looked at at least this often, because it may have been set or the machine slept.
 const TICK: Duration = Duration::from_secs(2);
-const MAX_ROOTS: u64 = 1024 * 1024;
 
 pub(super) struct ControlTask {
     issuer: Issuer,
@@ -27,34 +28,43 @@ pub(super) struct ControlTask {
     clock: Clock,
     moves: Moves,
     store: Option<Store>,
-    ca_file: PathBuf,
-    bundle: TrustBundle,
+    trust: Trust,
     watch: FileWatch,
+    offers: mpsc::Receiver<Offer>,
+    orders: watch::Receiver<Option<Reissue>>,
+    /// The order under which the held certificate was obtained: it has been obeyed.
+    obeyed: Option<Reissue>,
     plan: Plan<Arc<WorkloadIdentity>>,
 }
 
 impl ControlTask {
     pub(super) fn new(
         source: &ControlSource,
-        state: Option<&Path>,
-        workload: SpiffeId,
-        clock: Clock,
-    ) -> Result<Self, RenewalError> {
+        (state, told): (Option<&Path>, Option<Told>),
+        orders: watch::Receiver<Option<Reissue>>,
+        (workload, clock): (SpiffeId, Clock),
+    ) -> Result<(Self, TrustHandle), RenewalError> {
         let ControlSource { server, ca_file, token } = source;
-        let issuer = Issuer::new(server, token.clone(), workload.clone(), clock.clone())?;
-        let bundle = read_bundle(ca_file, &workload)?;
+        let server = ControlServer::parse(server)?;
+        let issuer = Issuer::new(server, token.clone(), workload.clone(), clock.clone());
+        let trust = Trust::new(ca_file, &workload, told)?;
         let store = state.map(Store::open).transpose().map_err(RenewalError::State)?;
-        Ok(Self {
+        let (sender, offers) = mpsc::channel(1);
+        let handle = TrustHandle { offers: sender, state: trust.subscribe() };
+        let task = Self {
             issuer,
             workload,
             moves: clock.moves(),
             clock,
             store,
-            ca_file: ca_file.clone(),
-            bundle,
+            trust,
             watch: FileWatch::new(std::slice::from_ref(ca_file))?,
+            offers,
+            orders,
+            obeyed: None,
             plan: Plan::new(),
-        })
+        };
+        Ok((task, handle))
     }
 
     /// Serves the stored certificate if it is still good under the roots trusted now.
@@ -67,8 +77,9 @@ impl ControlTask {
 
     fn take_stored(&mut self) -> Result<(), StateError> {
         let Some(store) = &self.store else { return Ok(()) };
+        let bundles = self.trust.bundles();
         if let Some((svid, obtained)) =
-            store.load(&self.workload, &self.bundle, self.clock.now())?
+            store.load(&self.workload, bundles.own(), self.clock.now())?
         {
             self.hold(svid, obtained);
         }
@@ -93,6 +104,11 @@ impl ControlTask {
                     watching = changed.is_some();
                     self.reload_roots(shelf);
                 }
+                Some(Offer { bundles, answer }) = self.offers.recv() => {
+                    // Who asked may be gone; what was decided stands.
+                    drop(answer.send(self.consider(bundles, shelf)));
+                }
+                Ok(()) = self.orders.changed() => self.hear_order(),
                 () = self.moves.next() => {}
                 () = tokio::time::sleep(wait) => {}
             }
@@ -113,9 +129,11 @@ impl ControlTask {
     async fn renew(&mut self, shelf: &Shelf) {
         // Not every volume tells of changes; the roots must be current at least when they count.
         self.reload_roots(shelf);
+        let order = *self.orders.borrow();
         match self.attempt(shelf).await {
             Ok(svid) => {
                 let now = self.clock.now();
+                self.obeyed = order;
                 let stored = self.store.as_ref().map(|store| store.save(&svid, now));
                 self.hold(svid, now);
                 self.show(shelf);
@@ -142,7 +160,8 @@ impl ControlTask {
     async fn attempt(&mut self, shelf: &Shelf) -> Result<X509Svid, super::IssueError> {
         let held = self.plan.held().cloned();
         let mut moves = self.clock.moves();
-        let mut attempt = std::pin::pin!(self.issuer.issue(held.as_deref(), &self.bundle));
+        let bundles = self.trust.bundles();
+        let mut attempt = std::pin::pin!(self.issuer.issue(held.as_deref(), bundles.own()));
         loop {
             tokio::select! {
                 outcome = &mut attempt => return outcome,
@@ -157,35 +176,66 @@ impl ControlTask {
         let leaf = svid.leaf();
         let validity = (leaf.not_before(), leaf.not_after());
         let schedule = Schedule::new(validity, obtained, draw());
-        let bundles = Bundles::new(self.bundle.clone());
+        let bundles = self.trust.bundles();
         self.plan.hold(Arc::new(WorkloadIdentity { svid, bundles }), schedule);
+        self.hear_order();
     }
 
-    /// Takes changed roots. The held certificate is verified anew: under roots that do not carry it any
+    /// Plans the renewal anew when an order came, changed or was taken back. One that was obeyed is obeyed once.
+    fn hear_order(&mut self) {
+        let order = *self.orders.borrow_and_update();
+        let order = order.filter(|order| self.obeyed != Some(*order));
+        self.plan.order(order.as_ref(), self.clock.now(), draw());
+    }
+
+    /// Takes bundles that the control plane told, unless they would make the held certificate foreign.
+    fn consider(&mut self, bundles: Bundles, shelf: &Shelf) -> Result<(), TrustRefused> {
+        if bundles.own().domain() != &self.workload.trust_domain() {
+            return Err(TrustRefused::OtherDomain);
+        }
+        if bundles == self.trust.bundles() {
+            return Ok(());
+        }
+        // What is over is nobody's concern; a clock that was put right finds it verified anew.
+        let served = self.plan.servable(self.clock.now()).map(|(held, _)| Arc::clone(held));
+        let rebuilt = match served {
+            Some(held) => Some(
+                rebuild(&held.svid, bundles.own(), &self.clock)
+                    .map_err(TrustRefused::HeldForeign)?,
+            ),
+            None => None,
+        };
+        self.trust.take(bundles.clone());
+        match rebuilt {
+            Some(svid) => self.plan.replace(Arc::new(WorkloadIdentity { svid, bundles })),
+            None => self.plan.give_up(),
+        }
+        self.show(shelf);
+        Ok(())
+    }
+
+    /// Takes changed roots from `caFile`. The held certificate is verified anew: under roots that do not carry it any
     /// more it is foreign, and a new one is asked for at once.
     fn reload_roots(&mut self, shelf: &Shelf) {
-        let bundle = match read_bundle(&self.ca_file, &self.workload) {
-            Ok(bundle) if bundle == self.bundle => return,
-            Ok(bundle) => bundle,
+        let bundles = match self.trust.reload() {
+            Ok(None) => return,
+            Ok(Some(bundles)) => bundles,
             Err(error) => {
                 shelf.failed("changed roots are refused, the old ones stay", &error);
                 return;
             }
         };
-        tracing::info!(roots = bundle.roots().len(), "the trusted roots changed");
-        self.bundle = bundle;
         // Perhaps it was the roots that stood in the way.
         self.plan.forget_failures();
         let Some(held) = self.plan.held() else { return };
-        match rebuild(&held.svid, &self.bundle, &self.clock) {
+        match rebuild(&held.svid, bundles.own(), &self.clock) {
             Ok(svid) => {
-                let bundles = Bundles::new(self.bundle.clone());
                 self.plan.replace(Arc::new(WorkloadIdentity { svid, bundles }));
                 self.show(shelf);
             }
             Err(reason) => {
                 self.plan.give_up();
-                shelf.clear(&reason);
+                shelf.clear(&format!("under the changed roots {reason}"));
             }
         }
     }
@@ -194,10 +244,5 @@ impl ControlTask {
 fn rebuild(svid: &X509Svid, bundle: &TrustBundle, clock: &Clock) -> Result<X509Svid, String> {
     let key = PrivateKey::from_pem(&svid.key().to_pem()).map_err(|error| error.to_string())?;
     X509Svid::new(svid.chain().to_vec(), key, bundle, clock.now())
-        .map_err(|error| format!("under the changed roots {error}"))
-}
-
-fn read_bundle(path: &Path, workload: &SpiffeId) -> Result<TrustBundle, RenewalError> {
-    let text = read_limited(path, MAX_ROOTS)?;
-    Ok(TrustBundle::from_pem(workload.trust_domain(), &text)?)
+        .map_err(|error| error.to_string())
 }

@@ -1,16 +1,10 @@
 //! Asks a control plane for a certificate, and believes nothing of the answer that is not verified.
 
-use std::io;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -23,17 +17,12 @@ use crate::runtime::{Clock, FileError, read_limited, read_secret};
 
 use super::config::Token;
 use super::retry_after::RetryAfter;
-use super::tls::client_config;
+use super::server::{ConnectError, ControlServer};
 
 /// One attempt, from the first packet to the verified answer.
 const ATTEMPT: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 256 * 1024;
 const MAX_TOKEN: u64 = 12 * 1024;
-
-/// A text is no address of a control plane.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no control plane; write https://host:port")]
-pub struct InvalidServer(String);
 
 /// No certificate could be had.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +45,9 @@ pub enum IssueError {
     /// The request cannot be made.
     #[error("a signing request cannot be made")]
     Request(#[source] rcgen::Error),
-    /// The TLS configuration is refused.
-    #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
-    /// The control plane cannot be reached, or its certificate is not trusted.
-    #[error("the control plane cannot be reached")]
-    Connect(#[source] tonic::transport::Error),
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// No answer in time.
     #[error("no answer from the control plane within {ATTEMPT:?}")]
     TimedOut,
@@ -110,9 +96,7 @@ impl IssueError {
 
 /// A control plane, seen from one workload.
 pub(super) struct Issuer {
-    host: String,
-    port: u16,
-    name: ServerName<'static>,
+    server: ControlServer,
     workload: SpiffeId,
     token: Token,
     clock: Clock,
@@ -126,22 +110,12 @@ enum Proof<'a> {
 
 impl Issuer {
     pub(super) fn new(
-        server: &str,
+        server: ControlServer,
         token: Token,
         workload: SpiffeId,
         clock: Clock,
-    ) -> Result<Self, InvalidServer> {
-        let invalid = || InvalidServer(server.to_owned());
-        let uri: http::Uri = server.parse().map_err(|_| invalid())?;
-        let bare = uri.path() == "/" && uri.query().is_none();
-        if uri.scheme_str() != Some("https") || !bare || server.contains('@') {
-            return Err(invalid());
-        }
-        let host = uri.host().map(|host| host.trim_start_matches('[').trim_end_matches(']'));
-        let host = host.ok_or_else(invalid)?.to_owned();
-        let port = uri.port_u16().ok_or_else(invalid)?;
-        let name = ServerName::try_from(host.clone()).map_err(|_| invalid())?;
-        Ok(Self { host, port, name, workload, token, clock })
+    ) -> Self {
+        Self { server, workload, token, clock }
     }
 
     /// Gets a new certificate. With the token of a service account it is proven by that alone, each time: whoever may
@@ -220,7 +194,7 @@ impl Issuer {
             Proof::Certificate(identity) => Some(*identity),
             Proof::Token(_) => None,
         };
-        let channel = self.connect(current, bundle).await?;
+        let channel = self.server.connect(current, bundle, &self.clock).await?;
         let mut client =
             IstioCertificateServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
         let message = IstioCertificateRequest { csr, validity_duration: 0, metadata: None };
@@ -239,33 +213,6 @@ impl Issuer {
                 retry_after: RetryAfter::read(status.metadata()),
             })?;
         Ok(answer.into_inner().cert_chain)
-    }
-
-    async fn connect(
-        &self,
-        current: Option<&WorkloadIdentity>,
-        bundle: &TrustBundle,
-    ) -> Result<Channel, IssueError> {
-        let config = client_config(bundle, current, &self.clock).map_err(IssueError::Tls)?;
-        let connector = TlsConnector::from(Arc::new(config));
-        let (host, port, name) = (self.host.clone(), self.port, self.name.clone());
-        let connect = tower::service_fn(move |_: http::Uri| {
-            let (host, name, connector) = (host.clone(), name.clone(), connector.clone());
-            async move {
-                let tcp = TcpStream::connect((host.as_str(), port)).await?;
-                tcp.set_nodelay(true)?;
-                let tls = connector.connect(name, tcp).await?;
-                Ok::<_, io::Error>(TokioIo::new(tls))
-            }
-        });
-        // tonic adds TLS of its own to an https address; ours is in the connector.
-        let authority = if self.host.contains(':') {
-            format!("http://[{}]:{port}", self.host)
-        } else {
-            format!("http://{}:{port}", self.host)
-        };
-        let endpoint = Endpoint::from_shared(authority).map_err(IssueError::Connect)?;
-        endpoint.connect_with_connector(connect).await.map_err(IssueError::Connect)
     }
 
     fn read_token(&self) -> Result<Zeroizing<String>, IssueError> {
@@ -333,31 +280,4 @@ fn read_chain(
 fn is_root(certificate: &CertificateDer<'_>) -> Result<bool, IssueError> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| IssueError::Unreadable)?;
     Ok(parsed.is_ca() && parsed.subject().as_raw() == parsed.issuer().as_raw())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_plain_https_address_is_taken() {
-        let workload = SpiffeId::parse("spiffe://demo.mesh/ns/shop/sa/orders").unwrap();
-        let new =
-            |server: &str| Issuer::new(server, Token::None, workload.clone(), Clock::system());
-        for good in ["https://localhost:15012", "https://127.0.0.1:1/", "https://[::1]:15012"] {
-            assert!(new(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "localhost:15012",
-            "http://localhost:15012",
-            "https://localhost",
-            "https://localhost:1/path",
-            "https://localhost:1/?q",
-            "https://user@localhost:1",
-            "https://:1",
-        ] {
-            assert!(new(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::schedule::{Jitter, Next, Retry, Schedule, Standing, next};
+use super::schedule::{Jitter, Next, Reissue, Retry, Schedule, Standing, next};
 
 /// The state of a renewal. `T` is what is held with its schedule.
 ///
@@ -54,6 +54,13 @@ impl<T> Plan<T> {
     pub fn replace(&mut self, with: T) {
         if let Some((held, _)) = &mut self.held {
             *held = with;
+        }
+    }
+
+    /// Plans the renewal of what is held under an order that was heard at `heard`; `None` takes an order back.
+    pub fn order(&mut self, order: Option<&Reissue>, heard: SystemTime, jitter: Jitter) {
+        if let Some((_, schedule)) = &mut self.held {
+            *schedule = schedule.under(order, heard, jitter);
         }
     }
 

@@ -5,17 +5,18 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
-use crate::identity::{InvalidBundle, SpiffeId, WorkloadIdentity};
+use crate::identity::{Bundles, InvalidBundle, SpiffeId, WorkloadIdentity};
 use crate::runtime::{Clock, Drain, FileError, WatchError, read_limited};
 
 use super::config::{Config, Source};
 use super::control_source::ControlTask;
 use super::file_source::FileTask;
-use super::issuer::InvalidServer;
 use super::memory::on_disk;
-use super::schedule::Jitter;
+use super::schedule::{Jitter, Reissue};
+use super::server::InvalidServer;
 use super::shelf::{self, Shelf, Status};
 use super::store::StateError;
+use super::trust::{Told, TrustHandle, TrustRefused, Trusted};
 use super::workload_api_source::WorkloadApiTask;
 
 /// The longest list of mounts that is read.
@@ -25,6 +26,8 @@ const MAX_MOUNTS: u64 = 4 * 1024 * 1024;
 pub struct Renewal {
     shelf: Shelf,
     trigger: Arc<Notify>,
+    orders: watch::Sender<Option<Reissue>>,
+    trust: Option<TrustHandle>,
     task: Task,
 }
 
@@ -39,6 +42,8 @@ enum Task {
 pub struct RenewalHandle {
     trigger: Arc<Notify>,
     status: Arc<Mutex<Status>>,
+    orders: watch::Sender<Option<Reissue>>,
+    trust: Option<TrustHandle>,
 }
 
 /// Renewal cannot be set up.
@@ -68,27 +73,45 @@ impl Renewal {
     /// # Errors
     /// When the configuration cannot work: a bad address, no roots, no state directory.
     pub fn new(config: &Config, workload: SpiffeId, clock: Clock) -> Result<Self, RenewalError> {
+        Self::trusting(config, None, workload, clock)
+    }
+
+    /// The same for a workload that was told whom to trust in an earlier run. A stored certificate is verified against
+    /// that. Files are trusted as they are: nothing is told for them.
+    ///
+    /// # Errors
+    /// As [`Renewal::new`].
+    pub fn trusting(
+        config: &Config,
+        told: Option<Told>,
+        workload: SpiffeId,
+        clock: Clock,
+    ) -> Result<Self, RenewalError> {
         let shelf = Shelf::new();
-        let task = match &config.source {
+        let orders = watch::Sender::new(None);
+        let (task, trust) = match &config.source {
             Source::Control(source) => {
                 let state = config.state_directory.as_deref();
-                let mut task = ControlTask::new(source, state, workload, clock)?;
+                let orders = orders.subscribe();
+                let (mut task, trust) =
+                    ControlTask::new(source, (state, told), orders, (workload, clock))?;
                 if let Some(file_system) = state.and_then(kept_on_disk) {
                     shelf.state_on_disk(file_system);
                 }
                 task.restore(&shelf);
-                Task::Control(Box::new(task))
+                (Task::Control(Box::new(task)), Some(trust))
             }
             Source::Files(source) => {
                 let mut task = FileTask::new(source, workload, clock)?;
                 task.reload(&shelf);
-                Task::Files(Box::new(task))
+                (Task::Files(Box::new(task)), None)
             }
             Source::WorkloadApi(source) => {
-                Task::WorkloadApi(Box::new(WorkloadApiTask::new(source, workload, clock)))
+                let task = WorkloadApiTask::new(source, workload, clock);
+                (Task::WorkloadApi(Box::new(task)), None)
             }
         };
-        Ok(Self { shelf, trigger: Arc::default(), task })
+        Ok(Self { shelf, trigger: Arc::default(), orders, trust, task })
     }
 
     /// The current identity; `None` while there is none that may be served.
@@ -100,7 +123,12 @@ impl Renewal {
     /// A handle to renew by hand and to ask how things stand.
     #[must_use]
     pub fn handle(&self) -> RenewalHandle {
-        RenewalHandle { trigger: Arc::clone(&self.trigger), status: self.shelf.status() }
+        RenewalHandle {
+            trigger: Arc::clone(&self.trigger),
+            status: self.shelf.status(),
+            orders: self.orders.clone(),
+            trust: self.trust.clone(),
+        }
     }
 
     /// Renews until the process drains. An attempt under way is finished first: it may have used up a
@@ -124,6 +152,33 @@ impl RenewalHandle {
     /// way are one request.
     pub fn renew_now(&self) {
         self.trigger.notify_one();
+    }
+
+    /// Offers bundles that the control plane told, and waits for the answer. Once they are taken, the identity shows
+    /// them, and the next certificate is verified against them.
+    ///
+    /// # Errors
+    /// When they are not taken; what is trusted stays as it is.
+    pub async fn trust(&self, bundles: Bundles) -> Result<(), TrustRefused> {
+        match &self.trust {
+            Some(trust) => trust.offer(bundles).await,
+            None => Err(TrustRefused::Files),
+        }
+    }
+
+    /// Whom the workload trusts; `None` when it takes its roots from files.
+    #[must_use]
+    pub fn trusted(&self) -> Option<watch::Receiver<Arc<Trusted>>> {
+        self.trust.as_ref().map(|trust| trust.state.clone())
+    }
+
+    /// Orders that a certificate issued before a moment be replaced within a window; `None` takes the order back.
+    pub fn reissue(&self, order: Option<Reissue>) {
+        self.orders.send_if_modified(|held| {
+            let differs = *held != order;
+            *held = order;
+            differs
+        });
     }
 
     /// How the certificate stands.

@@ -19,6 +19,23 @@ pub struct Schedule {
     not_before: SystemTime,
     renew_at: SystemTime,
     not_after: SystemTime,
+    ordered: Option<Ordered>,
+}
+
+/// The control plane's order to replace certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reissue {
+    /// A certificate issued before then must be replaced.
+    pub issued_before: SystemTime,
+    /// Over how long everybody's renewals are spread, from when the order is heard.
+    pub within: Duration,
+}
+
+/// An order that covers the certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ordered {
+    heard: SystemTime,
+    due: SystemTime,
 }
 
 /// How a certificate stands at one moment.
@@ -77,13 +94,27 @@ impl Schedule {
         let start = obtained.max(not_before).min(not_after);
         let life = not_after.duration_since(start).unwrap_or(Duration::ZERO);
         let renew_at = start.checked_add(life.mul_f64(0.45 + 0.1 * jitter.0)).unwrap_or(start);
-        Self { obtained, not_before, renew_at, not_after }
+        Self { obtained, not_before, renew_at, not_after, ordered: None }
+    }
+
+    /// The same under an order that was heard at `heard`: due at a moment of its window that `jitter` draws, if the
+    /// certificate was issued before the order's moment. A certificate says when its validity begins, which is at most
+    /// a little before it was issued: one issued right after the order's moment may be replaced once more. `None` takes
+    /// an order back.
+    #[must_use]
+    pub fn under(self, order: Option<&Reissue>, heard: SystemTime, jitter: Jitter) -> Self {
+        let covers = |order: &&Reissue| self.not_before < order.issued_before;
+        let ordered = order.filter(covers).map(|order| {
+            let due = heard.checked_add(order.within.mul_f64(jitter.0)).unwrap_or(heard);
+            Ordered { heard, due }
+        });
+        Self { ordered, ..self }
     }
 
     /// When renewal is due.
     #[must_use]
     pub fn renew_at(&self) -> SystemTime {
-        self.renew_at
+        self.ordered.map_or(self.renew_at, |ordered| ordered.due.min(self.renew_at))
     }
 
     /// How the certificate stands at `now`.
@@ -93,7 +124,8 @@ impl Schedule {
             Standing::NotYetValid
         } else if now > self.not_after {
             Standing::Expired
-        } else if now >= self.renew_at {
+        } else if now >= self.renew_at() || self.ordered.is_some_and(|order| now < order.heard) {
+            // A clock that moved back says nothing about how much of an order's window is left.
             Standing::Due
         } else {
             Standing::Fresh
@@ -293,6 +325,50 @@ mod tests {
         }
         let again = Retry::after(Some(&told(300, at(0))), at(1), Jitter::new(1.0));
         assert_eq!(next(None, Some(&again), at(3)), Next::Attempt, "the next failure has its own");
+    }
+
+    #[test]
+    fn an_order_makes_a_certificate_due_within_its_window() {
+        let order = |issued_before, within| Reissue {
+            issued_before: at(issued_before),
+            within: Duration::from_secs(within),
+        };
+        let due = |order: &Reissue, jitter| {
+            hour(0.5).under(Some(order), at(1100), Jitter::new(jitter)).renew_at()
+        };
+        let within = order(1100, 60);
+        for (jitter, expected) in [(0.0, 1100), (0.5, 1130), (1.0, 1160)] {
+            assert_eq!(due(&within, jitter), at(expected), "jitter {jitter}");
+        }
+        assert_eq!(due(&order(1100, 99_999), 1.0), at(2800), "never later than without it");
+        assert_eq!(due(&order(880, 60), 0.0), at(2800), "issued after the order's moment");
+        assert_eq!(due(&order(1100, 0), 1.0), at(1100), "at once");
+        let taken_back = hour(0.5).under(Some(&within), at(1100), Jitter::new(0.0));
+        let taken_back = taken_back.under(None, at(1101), Jitter::new(0.0));
+        assert_eq!(taken_back, hour(0.5));
+    }
+
+    #[test]
+    fn an_order_stands_by_the_wall_clock() {
+        let order = Reissue { issued_before: at(1100), within: Duration::from_secs(60) };
+        let held = hour(0.5).under(Some(&order), at(1100), Jitter::new(0.5));
+        for (name, now, standing) in [
+            ("just heard", 1100, Standing::Fresh),
+            ("in the window", 1129, Standing::Fresh),
+            ("its moment", 1130, Standing::Due),
+            ("slept through it", 4000, Standing::Due),
+            ("the clock moved back", 1099, Standing::Due),
+            ("the clock moved back by far", 100, Standing::NotYetValid),
+            ("expired meanwhile", 5000, Standing::Expired),
+        ] {
+            assert_eq!(held.standing(at(now)), standing, "{name}");
+        }
+        let failed = failed(1, at(1130), 1.0);
+        assert_eq!(
+            next(Some(&held), Some(&failed), at(1130)),
+            Next::Wait(Duration::from_secs(1)),
+            "a failure under an order backs off as any other"
+        );
     }
 
     #[test]

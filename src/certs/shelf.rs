@@ -55,6 +55,8 @@ impl Shelf {
     /// Serves a verified identity from now on. The one that is served already is served on.
     pub(super) fn show(&self, identity: &Arc<WorkloadIdentity>, next_renewal: Option<SystemTime>) {
         if self.identity.borrow().as_ref().is_some_and(|shown| Arc::ptr_eq(shown, identity)) {
+            // An order may have changed the plan.
+            lock(&self.status).next_renewal = next_renewal;
             return;
         }
         let leaf = identity.svid.leaf();

@@ -127,9 +127,16 @@ async fn serve(config: &Config, path: PathBuf, log: &LogArgs) -> anyhow::Result<
     tasks.spawn("configuration", followed);
     if let Some(admin) = &config.admin {
         let listener = admin.listen.bind().await?;
-        let (dump, metrics) = (control.dump(), control.metrics());
+        let (fleet, dump, metrics) = (control.fleet_page(), control.dump(), control.metrics());
         federation.register(&metrics);
-        let pages = Admin::new(control.ready(), metrics, move || federation.show_in(dump.clone()));
+        let page = move || {
+            let mut page = dump.clone();
+            if let Some(page) = page.as_object_mut() {
+                page.insert("discovery".to_owned(), fleet.to_json());
+            }
+            federation.show_in(page)
+        };
+        let pages = Admin::new(control.ready(), metrics, page);
         tasks.spawn("admin", pages.serve(listener, tasks.drain()));
     }
     tracing::info!(address = %control.address(), trust_domain = %config.trust_domain, "serving");

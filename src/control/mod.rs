@@ -1,7 +1,8 @@
-//! The control plane process: for now, the certificate authority behind Istio's signing contract.
+//! The control plane process: the certificate authority behind Istio's signing contract, and discovery for sidecars.
 
 mod attest;
 mod config;
+pub mod discovery;
 pub mod federation;
 mod limits;
 mod operator;
@@ -23,7 +24,7 @@ use crate::ca::{
     Attestor, Authority, AuthorityError, JoinToken, Lifetime, TokenError, TokenStore, is_reserved,
     workload_id,
 };
-use crate::identity::TrustBundle;
+use crate::identity::{Bundles, TrustBundle};
 use crate::revocation::{RevocationError, RevocationStore};
 use crate::runtime::{Address, BindError, Clock, Drain, Listener, Ready, ReadyFlag, Tasks};
 use crate::telemetry::Metrics;
@@ -34,6 +35,7 @@ pub use limits::Limits;
 pub use rate::Rate;
 
 use attest::Learner;
+use discovery::{Discovery, Fleet, FleetPage, Published, Publisher};
 use federation::{Federation, FederationError, FederationHandle};
 use own::OwnCertificate;
 use signing::Signing;
@@ -62,6 +64,8 @@ pub struct Control {
     clock: Clock,
     ready: Ready,
     serving: ReadyFlag,
+    publisher: Publisher,
+    fleet: Fleet,
     metrics: Metrics,
 }
 
@@ -145,7 +149,15 @@ impl Control {
         let operator = config.operator().bind().await?;
         let ready = Ready::new();
         let serving = ready.require("signing");
+        let mut published = Published::new(Bundles::new(authority.bundle()));
+        discovery::say(&mut published, &authority.trust().borrow());
+        let (publisher, fleet) = (Publisher::new(published), Fleet::new(clock.clone()));
+        let metrics = Metrics::new();
+        FleetPage::new(fleet.clone(), publisher.subscribe()).count_in(&metrics);
         Ok(Self {
+            publisher,
+            fleet,
+            metrics,
             authority,
             tokens,
             attestor,
@@ -161,7 +173,6 @@ impl Control {
             clock,
             ready,
             serving,
-            metrics: Metrics::new(),
         })
     }
 
@@ -175,6 +186,24 @@ impl Control {
     #[must_use]
     pub fn bundle(&self) -> TrustBundle {
         self.authority.bundle()
+    }
+
+    /// Changes what is told to sidecars.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    /// The sidecars that are connected, and what each has of what is told.
+    #[must_use]
+    pub fn fleet(&self) -> Fleet {
+        self.fleet.clone()
+    }
+
+    /// What `/config` of the admin pages shows of discovery.
+    #[must_use]
+    pub fn fleet_page(&self) -> FleetPage {
+        FleetPage::new(self.fleet.clone(), self.publisher.subscribe())
     }
 
     /// What `/config` of the admin pages shows: names and addresses, never a key or a token.
@@ -231,13 +260,20 @@ impl Control {
         );
         let incoming = tls::incoming(self.listener, acceptor);
         let drain = tasks.drain();
+        let published = self.publisher.subscribe();
+        let discovery = Discovery::new(published, self.fleet, &self.clock, drain.clone());
+        let follow =
+            discovery::follow(self.authority.trust(), self.publisher.clone(), tasks.drain());
+        tasks.spawn("trust", follow);
+        tasks.spawn("discovery", discovery.task.run(self.publisher));
         let server = Server::builder()
             .timeout(self.limits.patience + SERVICE)
             .max_concurrent_streams(16)
             .http2_max_header_list_size(16 * 1024)
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .max_connection_age(Duration::from_secs(300))
-            .add_service(signing.into_service());
+            .add_service(signing.into_service())
+            .add_service(discovery.service);
         self.serving.met();
         let serving = self.serving;
         tasks.spawn("signing", async move {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
 use super::{InvalidSpiffeId, SpiffeId};
 
@@ -17,6 +17,7 @@ pub struct Leaf {
     not_before: SystemTime,
     not_after: SystemTime,
     public_key: Vec<u8>,
+    authority_key_id: Option<String>,
 }
 
 /// Why a certificate is no leaf of a workload.
@@ -73,6 +74,7 @@ impl Leaf {
             not_before: date(certificate.validity().not_before)?,
             not_after: date(certificate.validity().not_after)?,
             public_key: certificate.public_key().raw.to_vec(),
+            authority_key_id: authority_key_id(&certificate),
         })
     }
 
@@ -105,6 +107,22 @@ impl Leaf {
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
     }
+
+    /// The key identifier of the authority that issued it (RFC 5280 section 4.2.1.1), in lower-case hexadecimal, if the
+    /// certificate names one.
+    #[must_use]
+    pub fn authority_key_id(&self) -> Option<&str> {
+        self.authority_key_id.as_deref()
+    }
+}
+
+fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<String> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(authority) => {
+            authority.key_identifier.as_ref().map(|identifier| hex(identifier.0))
+        }
+        _ => None,
+    })
 }
 
 fn only_uri(certificate: &X509Certificate<'_>) -> Result<SpiffeId, InvalidLeaf> {

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::discovery::{Discovery, DiscoveryStatus, Memory, Revoked, count_discovery};
 use super::in_use::{self, InUseConfig};
 use super::resources::mesh_policy;
 use super::{Config, StartError, sds};
@@ -24,6 +25,16 @@ pub(super) struct Certificates {
     pub(super) sds: SecretServer,
     pub(super) sds_status: Arc<sds::SdsStatus>,
     pub(super) in_use: in_use::Shown,
+    /// What the control plane tells; `None` when the certificate comes from somebody else.
+    pub(super) told: Option<Told>,
+}
+
+/// What the control plane tells, for those who use it.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub(super) status: Arc<DiscoveryStatus>,
+    /// Who is trusted no more.
+    pub(super) revoked: watch::Receiver<Arc<Revoked>>,
 }
 
 type SecretServer = SecretDiscoveryServiceServer<SecretService>;
@@ -36,7 +47,8 @@ impl Certificates {
         tasks: &mut Tasks,
     ) -> Result<Option<Self>, StartError> {
         let Some(source) = &config.certificates else { return Ok(None) };
-        let renewal = certs::Renewal::new(source, id.clone(), clock.clone())?;
+        let memory = Memory::open(source.state_directory.as_deref(), id);
+        let renewal = certs::Renewal::trusting(source, memory.told(), id.clone(), clock.clone())?;
         let identity = renewal.identity();
         let handle = renewal.handle();
         tasks.spawn("certificates", renewal.run(tasks.drain()));
@@ -60,7 +72,19 @@ impl Certificates {
             let task = in_use::InUseTask::new(places, identity.clone(), shown, tasks.drain());
             tasks.spawn("certificate-in-use", task.run());
         }
-        Ok(Some(Self { identity, renewal: handle, sds: server, sds_status: status, in_use }))
+        let envoys =
+            config.sds.as_ref().map(|_| (Arc::clone(&status), config.discovery.envoy_grace));
+        let parts = (identity.clone(), handle.clone());
+        let running = (clock.clone(), tasks.drain());
+        let discovery = memory
+            .start(&source.source, parts, envoys, running)
+            .map_err(certs::RenewalError::Server)?;
+        let told = discovery.map(|Discovery { task, status, revoked }| {
+            tasks.spawn("discovery", task.run());
+            count_discovery(metrics, &status);
+            Told { status, revoked }
+        });
+        Ok(Some(Self { identity, renewal: handle, sds: server, sds_status: status, in_use, told }))
     }
 
     /// What `/certificates` shows: the chain that is served, when it will be renewed, and whom the workload trusts, by trust

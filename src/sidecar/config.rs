@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::callers::{BrakeConfig, Proxy};
+use super::discovery::DiscoveryConfig;
 use super::doors::{self, DoorAddress, DoorConfig};
 use super::ext_authz::CheckLimits;
 use super::outbound::OutboundConfig;
@@ -44,6 +45,9 @@ pub struct Config {
     /// Where the certificate comes from. Needed when `sds` or `workloadApi` is there.
     #[serde(default, deserialize_with = "present")]
     pub certificates: Option<certs::Config>,
+    /// How what the control plane tells is taken.
+    #[serde(default)]
+    pub discovery: DiscoveryConfig,
     /// Where decision records go.
     #[serde(default)]
     pub decision_log: DecisionLogConfig,
@@ -323,7 +327,7 @@ impl Config {
             "doors": self.doors.iter().map(DoorConfig::to_json).collect::<Vec<_>>(),
             "sds": self.sds.as_ref().map(Sds::to_json),
             "workloadApi": self.workload_api.as_ref().map(WorkloadApiConfig::to_json),
-            "admin": { "listen": self.admin.listen },
+            "admin": { "listen": self.admin.listen }, "discovery": self.discovery.to_json(),
             "stateDir": self.state_dir,
             "outbound": self.outbound.as_ref().map(|outbound| json!({
                 "listen": outbound.listen,

@@ -9,7 +9,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use super::Config;
-use super::certificates::Certificates;
+use super::certificates::{Certificates, Told};
+use super::discovery::Heard;
 use super::in_use::InUse;
 use super::judging::Judging;
 use crate::authn::{KeyStatus, OnlineCounts, TokenStatus, Tokens};
@@ -28,6 +29,7 @@ pub(super) fn dump(
     let identity = certificates.map(|c| {
         (c.identity.clone(), c.renewal.clone(), (Arc::clone(&c.sds_status), c.in_use.clone()))
     });
+    let told = certificates.and_then(|certificates| certificates.told.clone());
     let Judging { gate, keys, resolver, status: reload, counts } = judging;
     move || {
         let snapshot = gate.snapshot();
@@ -48,6 +50,7 @@ pub(super) fn dump(
                 "names": sds.names(),
                 "inUse": used(&in_use.last(), identity),
             })),
+            "discovery": told.as_ref().map(discovery),
             "config": config,
         })
     }
@@ -96,6 +99,35 @@ fn used(seen: &InUse, identity: &watch::Receiver<Option<Arc<WorkloadIdentity>>>)
         InUse::NotLooked | InUse::NothingGiven | InUse::Nowhere | InUse::Unknown { .. } => None,
     };
     json!({ "state": seen.state(), "serial": serial, "says": seen.to_string() })
+}
+
+fn discovery(told: &Told) -> Value {
+    let Told { status, revoked } = told;
+    let Heard {
+        connected_since,
+        silent_since: _,
+        connections,
+        resources,
+        received,
+        accepted,
+        refused,
+        waits_for_envoy,
+        last_refusal,
+        last_error,
+    } = status.heard();
+    json!({
+        "connectedSince": connected_since.map(rfc3339),
+        "stalenessSeconds": status.staleness().as_secs(),
+        "connections": connections,
+        "resources": resources,
+        "revoked": revoked.borrow().len(),
+        "received": received,
+        "accepted": accepted,
+        "refused": refused,
+        "waitsForEnvoy": waits_for_envoy,
+        "lastRefusal": last_refusal,
+        "lastError": last_error,
+    })
 }
 
 fn certificate(

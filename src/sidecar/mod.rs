@@ -4,8 +4,10 @@ mod authn_metrics;
 mod callers;
 mod certificates;
 mod config;
+pub mod discovery;
 mod doors;
 mod dump;
+pub mod envoys;
 mod ext_authz;
 mod grpc;
 mod in_use;
@@ -32,6 +34,7 @@ pub use config::{
     Admin, Config, DecisionLogConfig, ExtAuthz as ExtAuthzConfig, Identity, InvalidConfig,
     RawCallerAttributes, Tracing, Workload,
 };
+pub use discovery::DiscoveryConfig;
 pub use doors::{DoorAddress, DoorConfig, DoorProxy, InvalidDoorAddress};
 pub use ext_authz::{CheckLimits, ExtAuthz};
 pub use in_use::InUseConfig;

@@ -17,10 +17,12 @@ use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::identity::{TrustDomain, WorkloadIdentity};
+use crate::identity::{Bundles, TrustDomain, WorkloadIdentity};
 use crate::mesh::OWN_CERTIFICATE;
 use crate::runtime::Drain;
-use crate::xds::{Observer, SecretService, Table};
+use crate::xds::{Observer, SecretService, StreamId, Table};
+
+use super::envoys::Envoys;
 
 pub use contents::secrets;
 pub(super) use crl::CrlTask;
@@ -49,17 +51,19 @@ pub struct Material {
 /// Serves the secrets of `material`, until `drain` begins.
 #[must_use]
 pub fn service(mut material: Material, drain: &Drain) -> Sds {
-    let (sender, tables) = watch::channel(material.table());
     let status = Arc::new(SdsStatus::default());
+    let (sender, tables) = watch::channel(status.offer(material.table()));
     let observer: Arc<dyn Observer> = Arc::clone(&status) as Arc<dyn Observer>;
     let server = SecretService::new(tables, observer, drain.clone()).into_server();
-    Sds { server, publisher: Publisher { material, tables: sender, drain: drain.clone() }, status }
+    let (shown, drain) = (Arc::clone(&status), drain.clone());
+    Sds { server, publisher: Publisher { material, tables: sender, status: shown, drain }, status }
 }
 
 /// Turns each change into a table of secrets.
 pub struct Publisher {
     material: Material,
     tables: watch::Sender<Option<Arc<Table>>>,
+    status: Arc<SdsStatus>,
     drain: Drain,
 }
 
@@ -72,7 +76,7 @@ impl Material {
 
     /// The secrets of this moment. Without an identity there is no table: an expired certificate must not be given to
     /// whoever asks anew.
-    fn table(&mut self) -> Option<Arc<Table>> {
+    fn table(&mut self) -> Option<(Table, Bundles)> {
         let crl = self.crl.borrow_and_update().clone();
         let identity = self.identity.borrow_and_update().clone()?;
         if let Some(uncovered) = crl.as_ref().map(|crl| crl.uncovered(&identity))
@@ -83,7 +87,7 @@ impl Material {
                 "authorities without a list in sds.crl: Envoy refuses every peer whose chain has one of them"
             );
         }
-        Some(Arc::new(secrets(&identity, &self.aliases, crl.as_ref())))
+        Some((secrets(&identity, &self.aliases, crl.as_ref()), identity.bundles.clone()))
     }
 }
 
@@ -106,9 +110,18 @@ impl Publisher {
                 changed = self.material.crl.changed(), if following => following = changed.is_ok(),
             }
             let table = self.material.table();
-            self.tables.send_replace(table);
+            self.tables.send_replace(self.status.offer(table));
         }
     }
+}
+
+/// The secrets that say whom to trust, as they are offered to Envoys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OfferedRoots {
+    /// What they are made of.
+    pub bundles: Bundles,
+    /// The version of each, by name.
+    pub versions: BTreeMap<String, String>,
 }
 
 /// Counts what the workload's Envoys said. An acknowledgement is no proof of use: Envoy gives it before the
@@ -120,6 +133,8 @@ pub struct SdsStatus {
     roots: Counts,
     unknown: Counts,
     names: Mutex<BTreeMap<String, NameStatus>>,
+    envoys: Envoys,
+    offered: Mutex<Option<OfferedRoots>>,
 }
 
 #[derive(Debug, Default)]
@@ -187,6 +202,31 @@ impl SdsStatus {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What each open stream asks for and has.
+    #[must_use]
+    pub fn envoys(&self) -> &Envoys {
+        &self.envoys
+    }
+
+    /// The roots that Envoys are offered now; `None` while there are none.
+    #[must_use]
+    pub fn offered(&self) -> Option<OfferedRoots> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what is offered from now on.
+    fn offer(&self, table: Option<(Table, Bundles)>) -> Option<Arc<Table>> {
+        let offered = table.as_ref().map(|(table, bundles)| {
+            let roots = table.names().filter(|name| kind(name) == SecretKind::Roots);
+            let version =
+                |name: &str| Some((name.to_owned(), table.get(name)?.version().to_owned()));
+            OfferedRoots { bundles: bundles.clone(), versions: roots.filter_map(version).collect() }
+        });
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = offered;
+        self.envoys.changed();
+        table.map(|(table, _)| Arc::new(table))
+    }
+
     fn of(&self, kind: SecretKind) -> &Counts {
         match kind {
             SecretKind::Certificate => &self.certificates,
@@ -208,22 +248,31 @@ fn kind(name: &str) -> SecretKind {
 }
 
 impl Observer for SdsStatus {
-    fn opened(&self) {
+    fn opened(&self) -> StreamId {
         self.streams.fetch_add(1, Ordering::Relaxed);
+        self.envoys.opened()
     }
 
-    fn closed(&self) {
+    fn closed(&self, stream: StreamId) {
         self.streams.fetch_sub(1, Ordering::Relaxed);
+        self.envoys.closed(stream);
     }
 
-    fn acked(&self, name: &str, version: &str) {
+    fn asked(&self, stream: StreamId, names: Vec<String>) {
+        self.envoys.asked(stream, names);
+    }
+
+    fn acked(&self, stream: StreamId, name: &str, version: &str) {
+        self.envoys.acked(stream, name, version);
         self.of(kind(name)).acks.fetch_add(1, Ordering::Relaxed);
         self.update(name, |status| {
             *status = NameStatus { acked: Some(version.to_owned()), refused: None };
         });
     }
 
-    fn nacked(&self, name: Option<&str>, reason: &str) {
+    fn nacked(&self, stream: StreamId, resource: Option<(&str, &str)>, reason: &str) {
+        self.envoys.nacked(stream, resource, reason);
+        let name = resource.map(|(name, _)| name);
         self.of(name.map_or(SecretKind::Unknown, kind)).nacks.fetch_add(1, Ordering::Relaxed);
         if let Some(name) = name {
             self.update(name, |status| status.refused = Some(reason.to_owned()));
@@ -247,13 +296,14 @@ mod tests {
     #[test]
     fn a_refusal_is_shown_until_a_later_version_is_taken() {
         let status = SdsStatus::default();
-        status.acked("default", "1");
-        status.nacked(Some("default"), "KEY_VALUES_MISMATCH");
-        status.nacked(None, "older");
+        let stream = status.opened();
+        status.acked(stream, "default", "1");
+        status.nacked(stream, Some(("default", "2")), "KEY_VALUES_MISMATCH");
+        status.nacked(stream, None, "older");
         let refused = Some("KEY_VALUES_MISMATCH".to_owned());
         let expected = NameStatus { acked: Some("1".to_owned()), refused };
         assert_eq!(status.names()["default"], expected);
-        status.acked("default", "2");
+        status.acked(stream, "default", "2");
         assert_eq!(status.names()["default"].refused, None);
         let counted = status.counts().map(|count| (count.acks, count.nacks));
         assert_eq!(counted, [(2, 1), (0, 0), (0, 1)]);

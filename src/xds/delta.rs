@@ -135,6 +135,10 @@ impl Machine for Delta {
         Ok(receipt)
     }
 
+    fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
     /// Resources first, one by one; then, in one answer, the names that do not exist.
     fn next(&mut self, table: &Table) -> Option<DeltaDiscoveryResponse> {
         self.resource(table).or_else(|| self.missing(table))

@@ -30,9 +30,7 @@ impl Table {
 
     /// Adds or replaces a resource, given its encoded message.
     pub fn insert(&mut self, name: impl Into<String>, content: Zeroizing<Vec<u8>>) {
-        let hash = digest(&SHA256, &content);
-        let version =
-            hash.as_ref().iter().take(VERSION_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        let version = content_version(&content);
         self.resources.insert(name.into(), Resource { version, content });
     }
 
@@ -40,6 +38,11 @@ impl Table {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Resource> {
         self.resources.get(name)
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.resources.keys().map(String::as_str)
     }
 
     /// The type URL of every resource here.
@@ -59,4 +62,11 @@ impl Resource {
     pub fn version(&self) -> &str {
         &self.version
     }
+}
+
+/// The version of a content: its hash, so that equal content has an equal version.
+#[must_use]
+pub fn content_version(content: &[u8]) -> String {
+    let hash = digest(&SHA256, content);
+    hash.as_ref().iter().take(VERSION_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }

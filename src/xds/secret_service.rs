@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::runtime::Drain;
 
 use super::stream::{check_names, check_type};
-use super::{Delta, Machine, Observer, Receipt, StateOfTheWorld, Table};
+use super::{Delta, Machine, Observer, Receipt, StateOfTheWorld, StreamId, Table};
 
 /// The type URL of `envoy.extensions.transport_sockets.tls.v3.Secret`.
 pub const SECRET_TYPE: &str =
@@ -57,12 +57,12 @@ impl SecretService {
         M: Machine + Send + 'static,
         M::Request: Send,
     {
-        self.observer.opened();
+        let open = Open { stream: self.observer.opened(), observer: Arc::clone(&self.observer) };
         let conversation = Conversation {
             machine,
             requests,
             tables: self.tables.clone(),
-            open: Open(Arc::clone(&self.observer)),
+            open,
             drain: self.drain.clone(),
         };
         Box::pin(unfold(Some(conversation), |state| async {
@@ -85,11 +85,14 @@ struct Conversation<M: Machine> {
 }
 
 /// Says that the stream ended, however it did.
-struct Open(Arc<dyn Observer>);
+struct Open {
+    stream: StreamId,
+    observer: Arc<dyn Observer>,
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.closed();
+        self.observer.closed(self.stream);
     }
 }
 
@@ -124,20 +127,22 @@ impl<M: Machine> Conversation<M> {
             tracing::warn!(reason = %violation, "a discovery client broke the protocol");
             Status::invalid_argument(violation.to_string())
         })?;
-        let observer = &self.open.0;
+        let Open { stream, observer } = &self.open;
+        observer.asked(*stream, self.machine.names());
         match receipt {
             Receipt::Nothing => {}
             Receipt::Acked { name, version } => {
                 tracing::debug!(resource.name = %name, resource.version = %version, "acknowledged");
-                observer.acked(&name, &version);
+                observer.acked(*stream, &name, &version);
             }
-            Receipt::Nacked { name, reason } => {
+            Receipt::Nacked { resource, reason } => {
+                let resource = resource.as_ref().map(|(name, version)| (&**name, &**version));
                 tracing::warn!(
-                    resource.name = name.as_deref().unwrap_or("unknown"),
+                    resource.name = resource.map_or("unknown", |(name, _)| name),
                     ?reason,
                     "Envoy refused a resource and keeps the one before; it is sent again when its content changes"
                 );
-                observer.nacked(name.as_deref(), &reason);
+                observer.nacked(*stream, resource, &reason);
             }
         }
         Ok(())

@@ -62,6 +62,10 @@ impl Machine for StateOfTheWorld {
         Ok(receipt)
     }
 
+    fn names(&self) -> Vec<String> {
+        self.names.iter().cloned().collect()
+    }
+
     fn next(&mut self, table: &Table) -> Option<DiscoveryResponse> {
         let (name, resource) = self.names.iter().find_map(|name| {
             let resource = table.get(name)?;

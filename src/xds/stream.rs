@@ -1,5 +1,7 @@
 //! What both kinds of stream have in common.
 
+use std::sync::Arc;
+
 use super::Table;
 
 /// The most names that one stream may subscribe to. An Envoy asks for a handful of secrets.
@@ -22,6 +24,9 @@ pub trait Machine {
     /// When the client breaks the protocol; the stream must then end.
     fn receive(&mut self, request: Self::Request) -> Result<Receipt, Violation>;
 
+    /// The names that the client asks for now.
+    fn names(&self) -> Vec<String>;
+
     /// The next answer that the client is owed, if any. Call it until it says `None`, then again after each
     /// request and each new table.
     fn next(&mut self, table: &Table) -> Option<Self::Response>;
@@ -41,8 +46,8 @@ pub enum Receipt {
     },
     /// The client refused an answer and keeps what it had.
     Nacked {
-        /// The name, unless the answer was replaced meanwhile.
-        name: Option<String>,
+        /// Name and version, unless the answer was replaced meanwhile.
+        resource: Option<(String, String)>,
         /// The client's own words, cut to a bounded length.
         reason: String,
     },
@@ -67,16 +72,21 @@ pub enum Violation {
     NameTooLong,
 }
 
-/// Hears what happens on streams, to count it.
+/// The number of a stream, given by the observer.
+pub type StreamId = u64;
+
+/// Hears what happens on streams.
 pub trait Observer: Send + Sync + 'static {
-    /// A stream began.
-    fn opened(&self);
+    /// A stream began. The number names it from now on.
+    fn opened(&self) -> StreamId;
     /// A stream ended.
-    fn closed(&self);
+    fn closed(&self, stream: StreamId);
+    /// A client asks for these names, and no others any more.
+    fn asked(&self, stream: StreamId, names: Vec<String>);
     /// A client took a resource.
-    fn acked(&self, name: &str, version: &str);
-    /// A client refused a resource; the name is unknown when the answer was replaced meanwhile.
-    fn nacked(&self, name: Option<&str>, reason: &str);
+    fn acked(&self, stream: StreamId, name: &str, version: &str);
+    /// A client refused a resource; name and version are unknown when the answer was replaced meanwhile.
+    fn nacked(&self, stream: StreamId, resource: Option<(&str, &str)>, reason: &str);
 }
 
 /// Names of answers, counted from 1 on each stream.
@@ -119,7 +129,7 @@ pub(super) fn receipt<'a>(
         .next();
     match (error, answered) {
         (Some(reason), answered) => Receipt::Nacked {
-            name: answered.map(|(name, _)| name),
+            resource: answered,
             reason: reason.chars().take(MAX_REASON_CHARACTERS).collect(),
         },
         (None, Some((name, version))) => Receipt::Acked { name, version },
@@ -139,11 +149,18 @@ pub(super) fn check_names<N: AsRef<str>>(
     count: usize,
     mut names: impl Iterator<Item = N>,
 ) -> Result<(), Violation> {
-    if count > MAX_NAMES {
-        return Err(Violation::TooManyNames);
-    }
+    check_name_count(count)?;
     if names.any(|name| name.as_ref().len() > MAX_NAME_LENGTH) {
         return Err(Violation::NameTooLong);
     }
     Ok(())
+}
+
+pub(super) fn check_name_count(count: usize) -> Result<(), Violation> {
+    if count > MAX_NAMES { Err(Violation::TooManyNames) } else { Ok(()) }
+}
+
+/// A client's reason for a refusal, cut to what is kept of it.
+pub(super) fn bounded_reason(reason: &str) -> Arc<str> {
+    reason.chars().take(MAX_REASON_CHARACTERS).collect::<String>().into()
 }

@@ -148,6 +148,8 @@ pub struct Plane {
     pub config: Config,
     pub bundle: TrustBundle,
     pub metrics: Metrics,
+    pub publisher: hopgate::control::discovery::Publisher,
+    pub fleet: hopgate::control::discovery::Fleet,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -177,6 +179,7 @@ impl Plane {
         let hopgate::runtime::Address::Tcp(address) = control.address() else { panic!("TCP") };
         let (port, bundle) = (address.port(), control.bundle());
         let (ready, metrics) = (control.ready(), control.metrics());
+        let (publisher, fleet) = (control.publisher(), control.fleet());
         let mut tasks = Tasks::new();
         assert!(!ready.missing().is_empty());
         control.start(&mut tasks).unwrap();
@@ -187,7 +190,7 @@ impl Plane {
             tasks.run(shutdown, Duration::from_secs(2)).await.unwrap();
         });
         directory.write("roots.pem", &bundle.to_pem(), 0o644);
-        Self { port, config, bundle, metrics, stop: Some(stop), task }
+        Self { port, config, bundle, metrics, publisher, fleet, stop: Some(stop), task }
     }
 
     pub async fn stop(mut self) {

@@ -58,6 +58,13 @@ impl Envoy {
         Self { child, directory: directory.to_path_buf() }
     }
 
+    /// Stops the process where it is, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("envoy.log")).unwrap_or_default()
     }

@@ -141,10 +141,11 @@ fn a_refused_version_is_not_sent_again_until_it_changes() {
     let bad = table(&[("a", "bad")]);
     let mut stream = stream(&["a"]);
     drain(&mut stream, &bad);
-    let Ok(Receipt::Nacked { name, reason }) = stream.receive(refuses("1")) else {
+    let Ok(Receipt::Nacked { resource, reason }) = stream.receive(refuses("1")) else {
         panic!("a refusal")
     };
-    assert_eq!(name.as_deref(), Some("a"));
+    let version = bad.get("a").unwrap().version().to_owned();
+    assert_eq!(resource, Some(("a".to_owned(), version)));
     assert_eq!(reason.len(), 400, "bounded");
     assert!(stream.next(&bad).is_none());
     assert_eq!(drain(&mut stream, &table(&[("a", "good")])), ["a=good"]);
@@ -157,7 +158,7 @@ fn a_refused_version_is_not_sent_again_until_it_changes() {
 fn a_refusal_of_nothing_known_is_still_counted() {
     let mut stream = stream(&["nobody"]);
     drain(&mut stream, &table(&[]));
-    assert!(matches!(stream.receive(refuses("1")), Ok(Receipt::Nacked { name: None, .. })));
+    assert!(matches!(stream.receive(refuses("1")), Ok(Receipt::Nacked { resource: None, .. })));
 }
 
 #[test]

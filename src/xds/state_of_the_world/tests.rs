@@ -103,7 +103,8 @@ fn a_refused_version_is_not_sent_again_until_it_changes() {
     assert_eq!(drain(&mut stream, &bad), ["bad"]);
     let refused = stream.receive(refuses(&["a"], "1")).unwrap();
     let reason = "KEY_VALUES_MISMATCH".to_owned();
-    assert_eq!(refused, Receipt::Nacked { name: Some("a".to_owned()), reason });
+    let version = bad.get("a").unwrap().version().to_owned();
+    assert_eq!(refused, Receipt::Nacked { resource: Some(("a".to_owned(), version)), reason });
     assert!(stream.next(&bad).is_none());
     assert!(stream.next(&table(&[("a", "bad")])).is_none(), "the same content in a new table");
     assert_eq!(drain(&mut stream, &table(&[("a", "good")])), ["good"]);

@@ -1,0 +1,212 @@
+//! What the control plane tells this sidecar: whom to trust, whom no more, and when to replace its certificate.
+//!
+//! Promised here:
+//! - bundles reach the workload only if its own certificate stays good under them, and only whole;
+//! - the control plane hears "accepted" once the workload's Envoy has what follows from it, and "refused" in Envoy's words;
+//! - without the control plane everything stays as it was told last, also over a restart;
+//! - what cannot be read is refused aloud; a revocation beside one that cannot be read is heeded.
+
+mod backoff;
+mod hear;
+mod ledger;
+mod link;
+mod status;
+mod store;
+mod task;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use crate::certs::{self, ControlServer, InvalidServer, RenewalHandle, Told};
+use crate::identity::{SpiffeId, WorkloadIdentity};
+use crate::runtime::{Clock, Drain};
+use crate::xds::own::{
+    DomainBundle, KINDS, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload,
+    TRUST_BUNDLE_TYPE,
+};
+use crate::xds::{Follower, content_version};
+
+use super::sds::SdsStatus;
+
+pub(super) use status::count_discovery;
+pub use status::{DiscoveryStatus, Heard};
+pub use store::StoredError;
+
+use ledger::Ledger;
+use store::{Kept, Store};
+pub(super) use task::Task;
+
+/// Who is trusted no more, by [`RevokedWorkload::name`].
+pub type Revoked = BTreeMap<String, RevokedWorkload>;
+
+/// The section `discovery` of a sidecar's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct DiscoveryConfig {
+    /// How long a bundle waits for an Envoy to ask for its secrets before it is accepted without one.
+    #[serde(with = "humantime_serde")]
+    pub envoy_grace: Duration,
+}
+
+impl Default for DiscoveryConfig {
+    fn default() -> Self {
+        Self { envoy_grace: Duration::from_secs(5) }
+    }
+}
+
+impl DiscoveryConfig {
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        let grace = humantime_serde::re::humantime::format_duration(self.envoy_grace);
+        serde_json::json!({ "envoyGrace": grace.to_string() })
+    }
+}
+
+/// What a sidecar was told before it starts: read from its state directory.
+#[derive(Debug)]
+pub(super) struct Memory {
+    workload: SpiffeId,
+    store: Option<Store>,
+    kept: Kept,
+    bundles: Vec<DomainBundle>,
+    revoked: Revoked,
+    reissue: Option<ReissueOrder>,
+}
+
+/// The parts that the sidecar's process uses.
+pub(super) struct Discovery {
+    pub(super) task: Task,
+    pub(super) status: Arc<DiscoveryStatus>,
+    pub(super) revoked: watch::Receiver<Arc<Revoked>>,
+}
+
+impl Memory {
+    /// Reads the state directory. What cannot be read is said, and not used: the control plane tells it again.
+    pub(super) fn open(directory: Option<&Path>, workload: &SpiffeId) -> Self {
+        let store = directory.map(Store::new);
+        let loaded = store.as_ref().map(|store| store.load(workload.as_str()));
+        let kept = match loaded {
+            Some(Ok(Some(kept))) => kept,
+            Some(Ok(None)) | None => Kept::default(),
+            Some(Err(error)) => {
+                tracing::error!(error = with_causes(&error), "what was told before is lost");
+                Kept::default()
+            }
+        };
+        let mut memory = Self {
+            workload: workload.clone(),
+            store,
+            kept: Kept { bootstrap: kept.bootstrap, resources: BTreeMap::new() },
+            bundles: Vec::new(),
+            revoked: Revoked::new(),
+            reissue: None,
+        };
+        for (type_url, of_type) in kept.resources {
+            for (name, content) in of_type {
+                if let Err(error) = memory.recall(&type_url, &name, &content) {
+                    tracing::error!(error, resource.name = name, "a stored resource is not used");
+                    continue;
+                }
+                memory.kept.resources.entry(type_url.clone()).or_default().insert(name, content);
+            }
+        }
+        memory
+    }
+
+    fn recall(&mut self, type_url: &str, name: &str, content: &[u8]) -> Result<(), String> {
+        match type_url {
+            TRUST_BUNDLE_TYPE => self
+                .bundles
+                .push(DomainBundle::decode(name, content).map_err(|error| with_causes(&error))?),
+            REVOKED_WORKLOAD_TYPE => {
+                let revoked = RevokedWorkload::decode(name, content);
+                let revoked = revoked.map_err(|error| with_causes(&error))?;
+                self.revoked.insert(name.to_owned(), revoked);
+            }
+            REISSUE_ORDER_TYPE => {
+                let order = ReissueOrder::decode(name, content);
+                self.reissue = Some(order.map_err(|error| with_causes(&error))?);
+            }
+            _ => return Err("of a type that this version does not know".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// The bundles that were told, for [`certs::Renewal::trusting`]; `None` when the own one was not.
+    pub(super) fn told(&self) -> Option<Told> {
+        let domain = self.workload.trust_domain();
+        let own = self.bundles.iter().find(|bundle| *bundle.domain() == domain)?;
+        let bundles = ledger::compose(own.roots()?, self.bundles.iter());
+        Some(Told { bundles, bootstrap: self.kept.bootstrap.clone() })
+    }
+
+    /// Everything ready to run. `None` when the workload takes its roots from files: nothing is told for it.
+    pub(super) fn start(
+        self,
+        source: &certs::Source,
+        (identity, renewal): (watch::Receiver<Option<Arc<WorkloadIdentity>>>, RenewalHandle),
+        envoys: Option<(Arc<SdsStatus>, Duration)>,
+        (clock, drain): (Clock, Drain),
+    ) -> Result<Option<Discovery>, InvalidServer> {
+        let certs::Source::Control(control) = source else { return Ok(None) };
+        let Some(trusted) = renewal.trusted() else { return Ok(None) };
+        let server = ControlServer::parse(&control.server)?;
+        let mut follower = Follower::new(KINDS.map(|kind| kind.type_url));
+        let mut ledger = Ledger::new(self.workload.trust_domain());
+        let mut kept = self.kept;
+        if kept.bootstrap == trusted.borrow().bootstrap {
+            // Not held: they are told once more, and then acknowledged by the Envoys that are there then.
+            self.bundles.into_iter().for_each(|bundle| ledger.restore(bundle));
+        } else {
+            kept.resources.remove(TRUST_BUNDLE_TYPE);
+        }
+        for (name, content) in kept.resources.get(REVOKED_WORKLOAD_TYPE).into_iter().flatten() {
+            follower.hold(REVOKED_WORKLOAD_TYPE, name.clone(), content_version(content));
+        }
+        renewal.reissue(self.reissue.as_ref().map(hear::reissue));
+        let status = Arc::new(DiscoveryStatus::new(clock.clone()));
+        for type_url in KINDS.map(|kind| kind.type_url) {
+            let held = kept.resources.get(type_url).map_or(0, BTreeMap::len);
+            let held = u64::try_from(held).unwrap_or(u64::MAX);
+            status.update(|heard| {
+                heard.resources.insert(type_url, held);
+            });
+        }
+        let (sender, revoked) = watch::channel(Arc::new(self.revoked));
+        let task = Task {
+            server,
+            workload: self.workload,
+            identity,
+            renewal,
+            trusted,
+            envoys,
+            clock,
+            drain,
+            follower,
+            ledger,
+            kept,
+            store: self.store,
+            revoked: sender,
+            status: Arc::clone(&status),
+            attempt: None,
+            unsaved: false,
+        };
+        Ok(Some(Discovery { task, status, revoked }))
+    }
+}
+
+/// An error with its causes on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,429 @@
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use envoy_types::pb::google::rpc::Status;
+
+use super::*;
+use crate::xds::{Batch, SharedTable};
+
+const ONE: Kind = Kind { type_url: "type.googleapis.com/hopgate.test.One", batch: Batch::One };
+const MANY: Kind = Kind { type_url: "type.googleapis.com/hopgate.test.Many", batch: Batch::Many };
+
+/// A server's side of what is published.
+struct Published(Catalogue);
+
+impl Published {
+    fn nothing() -> Self {
+        let table = SharedTable::empty;
+        Self(Catalogue::new(vec![(ONE, table()), (MANY, table())]))
+    }
+
+    fn set(&mut self, kind: Kind, contents: &[(&str, &str)]) {
+        let contents =
+            contents.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
+        let contents: BTreeMap<_, _> = contents.collect();
+        let tables = self.0.tables().iter().map(|(other, table)| {
+            if *other != kind {
+                return (*other, Arc::clone(table));
+            }
+            (kind, table.followed_by(kind.type_url, contents.clone()).unwrap())
+        });
+        self.0 = Catalogue::new(tables.collect());
+    }
+
+    fn version(&self, kind: Kind, name: &str) -> String {
+        self.0.table(kind.type_url).unwrap().version(name).unwrap().to_string()
+    }
+}
+
+fn feed() -> Feed {
+    Feed::new(vec![ONE, MANY])
+}
+
+fn ask(kind: Kind, names: &[&str]) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: kind.type_url.to_owned(),
+        resource_names_subscribe: names.iter().map(ToString::to_string).collect(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+fn reply(answer: &DeltaDiscoveryResponse, refusal: Option<&str>) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: answer.type_url.clone(),
+        response_nonce: answer.nonce.clone(),
+        error_detail: refusal
+            .map(|message| Status { message: message.to_owned(), ..Status::default() }),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+fn next(feed: &mut Feed, published: &Published) -> Option<DeltaDiscoveryResponse> {
+    feed.next(&published.0).map(|answer| {
+        let decoded = answer.decode().unwrap();
+        assert_eq!(prost::Message::encoded_len(&decoded), answer.size());
+        decoded
+    })
+}
+
+fn all(feed: &mut Feed, published: &Published) -> Vec<DeltaDiscoveryResponse> {
+    std::iter::from_fn(|| next(feed, published)).collect()
+}
+
+fn names(answer: &DeltaDiscoveryResponse) -> Vec<&str> {
+    answer.resources.iter().map(|resource| resource.name.as_str()).collect()
+}
+
+#[test]
+fn whoever_asks_for_everything_gets_it_and_later_only_what_changes() {
+    let mut published = Published::nothing();
+    published.set(ONE, &[("a", "1"), ("b", "1")]);
+    published.set(MANY, &[("x", "1"), ("y", "1")]);
+    let mut feed = feed();
+    assert_eq!(next(&mut feed, &published), None, "nobody asked");
+    feed.receive(ask(ONE, &[])).unwrap();
+    feed.receive(ask(MANY, &["*"])).unwrap();
+    let answers = all(&mut feed, &published);
+    let told: Vec<_> = answers.iter().map(names).collect();
+    assert_eq!(told, [vec!["a"], vec!["b"], vec!["x", "y"]], "one by one, and many at once");
+    let content = answers[0].resources[0].resource.as_ref().unwrap();
+    assert_eq!((content.type_url.as_str(), content.value.as_slice()), (ONE.type_url, &b"1"[..]));
+    assert_eq!(answers[0].resources[0].version, published.version(ONE, "a"));
+    assert_eq!(answers[0].system_version_info, "", "half of it is no revision");
+    let revision = published.0.table(ONE.type_url).unwrap().revision();
+    assert_eq!(answers[1].system_version_info, revision);
+
+    published.set(MANY, &[("x", "1"), ("z", "1")]);
+    let answers = all(&mut feed, &published);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(
+        (names(&answers[0]), &answers[0].removed_resources),
+        (vec!["z"], &vec!["y".to_owned()])
+    );
+    assert_eq!(next(&mut feed, &published), None);
+}
+
+#[test]
+fn a_first_answer_comes_even_if_there_is_nothing() {
+    let published = Published::nothing();
+    let mut feed = feed();
+    feed.receive(ask(MANY, &[])).unwrap();
+    let answers = all(&mut feed, &published);
+    assert_eq!(answers.len(), 1);
+    assert!(answers[0].resources.is_empty() && answers[0].removed_resources.is_empty());
+    assert_eq!(answers[0].system_version_info, SharedTable::empty().revision());
+}
+
+#[test]
+fn whoever_comes_back_gets_only_what_changed() {
+    let mut published = Published::nothing();
+    published.set(MANY, &[("same", "1"), ("changed", "1"), ("gone", "1")]);
+    let brought =
+        ["same", "changed", "gone"].map(|name| (name.to_owned(), published.version(MANY, name)));
+    published.set(MANY, &[("same", "1"), ("changed", "2"), ("new", "1")]);
+    let mut feed = feed();
+    let request =
+        DeltaDiscoveryRequest { initial_resource_versions: brought.into(), ..ask(MANY, &[]) };
+    feed.receive(request).unwrap();
+    let answers = all(&mut feed, &published);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(names(&answers[0]), ["changed", "new"]);
+    assert_eq!(answers[0].removed_resources, ["gone"]);
+    // What it brought it has acknowledged before.
+    let same = published.version(MANY, "same");
+    assert!(feed.has_acknowledged(MANY.type_url, "same", Some(&same)));
+    assert!(!feed.has_acknowledged(MANY.type_url, "new", Some(&published.version(MANY, "new"))));
+    assert!(!feed.has_acknowledged(MANY.type_url, "gone", None), "told, not yet acknowledged");
+    feed.receive(reply(&answers[0], None)).unwrap();
+    assert!(feed.has_acknowledged(MANY.type_url, "gone", None));
+}
+
+#[test]
+fn what_is_accepted_and_refused_is_known_by_name_and_version() {
+    let mut published = Published::nothing();
+    published.set(ONE, &[("a", "1")]);
+    let mut feed = feed();
+    feed.receive(ask(ONE, &[])).unwrap();
+    let first = all(&mut feed, &published).remove(0);
+    let one = published.version(ONE, "a");
+    assert_eq!((feed.acknowledged(ONE.type_url, "a"), feed.unanswered()), (None, 1));
+    assert_eq!(feed.receive(reply(&first, None)), Ok(Progress::Answered));
+    assert_eq!(feed.receive(reply(&first, None)), Ok(Progress::None), "said twice");
+    assert!(feed.has_acknowledged(ONE.type_url, "a", Some(&one)));
+
+    published.set(ONE, &[("a", "2")]);
+    let two = published.version(ONE, "a");
+    let second = all(&mut feed, &published).remove(0);
+    feed.receive(reply(&second, Some("not by me"))).unwrap();
+    assert_eq!(
+        feed.acknowledged(ONE.type_url, "a").as_deref(),
+        Some(&*one),
+        "it keeps the old one"
+    );
+    assert!(!feed.has_acknowledged(ONE.type_url, "a", Some(&two)));
+    let (type_url, name, refusal) = feed.refusals().next().unwrap();
+    assert_eq!((type_url, &**name), (ONE.type_url, "a"));
+    assert_eq!((refusal.version.as_deref(), &*refusal.reason), (Some(&*two), "not by me"));
+    assert_eq!(next(&mut feed, &published), None, "what was refused is not sent again");
+
+    published.set(ONE, &[("a", "3")]);
+    let third = all(&mut feed, &published).remove(0);
+    feed.receive(reply(&third, None)).unwrap();
+    assert_eq!((feed.refusals().count(), feed.unanswered()), (0, 0));
+    assert!(feed.has_acknowledged(ONE.type_url, "a", Some(&published.version(ONE, "a"))));
+}
+
+#[test]
+fn an_answer_that_was_replaced_is_no_longer_waited_for() {
+    let mut published = Published::nothing();
+    published.set(ONE, &[("a", "1")]);
+    let mut feed = feed();
+    feed.receive(ask(ONE, &[])).unwrap();
+    let first = all(&mut feed, &published).remove(0);
+    published.set(ONE, &[("a", "2")]);
+    let second = all(&mut feed, &published).remove(0);
+    assert_eq!(feed.unanswered(), 1);
+    feed.receive(reply(&second, None)).unwrap();
+    assert_eq!(feed.receive(reply(&first, None)), Ok(Progress::None));
+    assert!(feed.has_acknowledged(ONE.type_url, "a", Some(&published.version(ONE, "a"))));
+}
+
+#[test]
+fn who_does_not_read_gets_the_latest_and_nothing_between() {
+    let mut published = Published::nothing();
+    let mut feed = feed();
+    feed.receive(ask(MANY, &[])).unwrap();
+    all(&mut feed, &published);
+    for text in ["1", "2", "3", "4"] {
+        published.set(MANY, &[("a", text), (text, "passing")]);
+    }
+    let answers = all(&mut feed, &published);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(names(&answers[0]), ["4", "a"]);
+    let passed = ["1", "2", "3"];
+    assert!(answers[0].removed_resources.iter().all(|name| !passed.contains(&name.as_str())));
+}
+
+#[test]
+fn ten_thousand_resources_travel_in_bounded_answers_and_leave_nothing_behind() {
+    let mut published = Published::nothing();
+    let many: Vec<String> = (0..10_000).map(|n| format!("{n:05}")).collect();
+    let contents: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "revoked")).collect();
+    published.set(MANY, &contents);
+    let mut feed = feed();
+    feed.receive(ask(MANY, &[])).unwrap();
+    let answers = all(&mut feed, &published);
+    assert_eq!(answers.len(), 10);
+    assert_eq!(answers.iter().map(|answer| answer.resources.len()).sum::<usize>(), 10_000);
+    assert_eq!(feed.unanswered(), 10_000);
+    for answer in &answers {
+        feed.receive(reply(answer, None)).unwrap();
+    }
+    assert_eq!(feed.unanswered(), 0);
+    for name in ["00000", "05000", "09999"] {
+        assert!(feed.has_acknowledged(MANY.type_url, name, Some(&published.version(MANY, name))));
+    }
+    // A change while a subscriber is half-way: it gets the rest, then the change.
+    let mut late = self::feed();
+    late.receive(ask(MANY, &[])).unwrap();
+    next(&mut late, &published).unwrap();
+    published.set(MANY, &contents[1..]);
+    let rest = all(&mut late, &published);
+    assert_eq!(rest.len(), 10);
+    assert_eq!(rest[9].removed_resources, ["00000"]);
+}
+
+#[test]
+fn content_is_encoded_once_for_all() {
+    let mut published = Published::nothing();
+    published.set(MANY, &[("a", "a long content that nobody wants to copy")]);
+    let mut answers = (0..2).map(|_| {
+        let mut feed = feed();
+        feed.receive(ask(MANY, &[])).unwrap();
+        feed.next(&published.0).unwrap().into_frames()
+    });
+    let (one, two) = (answers.next().unwrap(), answers.next().unwrap());
+    assert_eq!(one.len(), 2, "a head of its own, and what is shared");
+    assert_eq!(one[1].as_ptr(), two[1].as_ptr());
+}
+
+#[test]
+fn names_are_answered_each_for_itself() {
+    let mut published = Published::nothing();
+    published.set(MANY, &[("a", "1"), ("b", "1"), ("c", "1")]);
+    let mut feed = feed();
+    feed.receive(ask(MANY, &["a", "unknown"])).unwrap();
+    let answers = all(&mut feed, &published);
+    assert_eq!(
+        (names(&answers[0]), answers[0].removed_resources.as_slice()),
+        (vec!["a"], &["unknown".to_owned()][..])
+    );
+    assert_eq!(feed.acknowledged(MANY.type_url, "c"), None, "not asked for");
+    published.set(MANY, &[("a", "1"), ("b", "2"), ("c", "2")]);
+    assert_eq!(next(&mut feed, &published), None);
+
+    feed.receive(ask(MANY, &["a", "b"])).unwrap();
+    let answers = all(&mut feed, &published);
+    assert_eq!(names(&answers[0]), ["a", "b"], "asked again, answered again");
+
+    let unsubscribe = vec!["a".to_owned()];
+    feed.receive(DeltaDiscoveryRequest {
+        resource_names_unsubscribe: unsubscribe,
+        ..ask(MANY, &[])
+    })
+    .unwrap();
+    published.set(MANY, &[("a", "3"), ("b", "3")]);
+    assert_eq!(names(&all(&mut feed, &published)[0]), ["b"]);
+}
+
+#[test]
+fn an_unknown_type_is_passed_over_and_too_many_names_end_the_stream() {
+    let mut published = Published::nothing();
+    published.set(MANY, &[("a", "1")]);
+    let mut feed = feed();
+    let unknown = Kind { type_url: "type.googleapis.com/hopgate.test.Later", batch: Batch::One };
+    feed.receive(ask(unknown, &[])).unwrap();
+    assert_eq!(next(&mut feed, &published), None);
+    feed.receive(ask(MANY, &[])).unwrap();
+    assert_eq!(names(&next(&mut feed, &published).unwrap()), ["a"]);
+    let many: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(feed.receive(ask(ONE, &many)), Err(Violation::TooManyNames));
+    let long = "n".repeat(3000);
+    assert_eq!(feed.receive(ask(ONE, &[&long])), Err(Violation::NameTooLong));
+}
+
+mod model {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Publish(Kind, Vec<(u8, u8)>),
+        Draw,
+        Answer(bool),
+        Reconnect,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let kind = prop_oneof![Just(ONE), Just(MANY)];
+        prop_oneof![
+            (kind, prop::collection::vec((0..6u8, 0..3u8), 0..6))
+                .prop_map(|(k, c)| Step::Publish(k, c)),
+            Just(Step::Draw),
+            any::<bool>().prop_map(Step::Answer),
+            Just(Step::Reconnect),
+        ]
+    }
+
+    type Key = (String, String);
+
+    /// A subscriber that keeps all it is sent, and what the server may believe that it accepted.
+    #[derive(Default)]
+    struct Subscriber {
+        holds: BTreeMap<Key, String>,
+        open: Vec<DeltaDiscoveryResponse>,
+        waits: BTreeMap<Key, String>,
+        accepted: BTreeMap<Key, Option<String>>,
+    }
+
+    impl Subscriber {
+        fn take(&mut self, answer: DeltaDiscoveryResponse) {
+            for (key, version) in told(&answer) {
+                self.waits.insert(key.clone(), answer.nonce.clone());
+                match version {
+                    Some(version) => self.holds.insert(key, version),
+                    None => self.holds.remove(&key),
+                };
+            }
+            self.open.push(answer);
+        }
+
+        fn accept(&mut self, answer: &DeltaDiscoveryResponse) {
+            for (key, version) in told(answer) {
+                if self.waits.get(&key) == Some(&answer.nonce) {
+                    self.accepted.insert(key, version);
+                }
+            }
+        }
+
+        fn reconnect(&mut self) -> Feed {
+            self.open.clear();
+            self.waits.clear();
+            let held = self.holds.iter();
+            self.accepted =
+                held.map(|(key, version)| (key.clone(), Some(version.clone()))).collect();
+            connect(self)
+        }
+    }
+
+    fn told(answer: &DeltaDiscoveryResponse) -> Vec<(Key, Option<String>)> {
+        let key = |name: &String| (answer.type_url.clone(), name.clone());
+        let there = answer.resources.iter().map(|r| (key(&r.name), Some(r.version.clone())));
+        let gone = answer.removed_resources.iter().map(|name| (key(name), None));
+        there.chain(gone).collect()
+    }
+
+    fn connect(subscriber: &Subscriber) -> Feed {
+        let mut feed = feed();
+        for kind in [ONE, MANY] {
+            let of_kind = subscriber.holds.iter().filter(|((of, _), _)| of == kind.type_url);
+            let brought = of_kind.map(|((_, name), version)| (name.clone(), version.clone()));
+            let request = DeltaDiscoveryRequest {
+                initial_resource_versions: brought.collect(),
+                ..ask(kind, &[])
+            };
+            feed.receive(request).unwrap();
+        }
+        feed
+    }
+
+    proptest! {
+        #[test]
+        fn in_the_end_a_subscriber_has_what_is_published(steps in prop::collection::vec(step(), 1..60)) {
+            let mut published = Published::nothing();
+            let mut subscriber = Subscriber::default();
+            let mut feed = connect(&subscriber);
+            for step in steps {
+                match step {
+                    Step::Publish(kind, contents) => {
+                        let contents: Vec<_> =
+                            contents.iter().map(|(n, c)| (n.to_string(), c.to_string())).collect();
+                        let contents: Vec<_> =
+                            contents.iter().map(|(n, c)| (n.as_str(), c.as_str())).collect();
+                        published.set(kind, &contents);
+                    }
+                    Step::Draw => {
+                        if let Some(answer) = next(&mut feed, &published) {
+                            subscriber.take(answer);
+                        }
+                    }
+                    Step::Answer(yes) => {
+                        if let Some(answer) = subscriber.open.pop() {
+                            let refusal = (!yes).then_some("no");
+                            feed.receive(reply(&answer, refusal)).unwrap();
+                            if yes {
+                                subscriber.accept(&answer);
+                            }
+                        }
+                    }
+                    Step::Reconnect => feed = subscriber.reconnect(),
+                }
+            }
+            for answer in all(&mut feed, &published) {
+                subscriber.take(answer);
+            }
+            let mut expected = BTreeMap::new();
+            for (kind, table) in published.0.tables() {
+                for name in table.names() {
+                    let version = table.version(name).unwrap().to_string();
+                    expected.insert((kind.type_url.to_owned(), name.to_string()), version);
+                }
+            }
+            prop_assert_eq!(&subscriber.holds, &expected);
+            for ((type_url, name), version) in &expected {
+                let key = (type_url.clone(), name.clone());
+                let accepted = subscriber.accepted.get(&key) == Some(&Some(version.clone()));
+                prop_assert_eq!(feed.has_acknowledged(type_url, name, Some(version)), accepted);
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What the control plane tells its sidecars: the messages of `proto/hopgate_discovery.proto` as values, and back.
+//! Both ends read and write them here only.
+
+mod bundle;
+mod reissue;
+mod revoked;
+mod running;
+
+pub use bundle::{DomainBundle, InvalidDomainBundle};
+pub use reissue::{InvalidReissue, ReissueOrder};
+pub use revoked::{InvalidRevoked, RevokedWorkload};
+pub use running::{NODE_METADATA, Running};
+
+use super::{Batch, Kind};
+
+/// The type URL of `hopgate.discovery.v1.TrustBundle`.
+pub const TRUST_BUNDLE_TYPE: &str = "type.googleapis.com/hopgate.discovery.v1.TrustBundle";
+/// The type URL of `hopgate.discovery.v1.RevokedWorkload`.
+pub const REVOKED_WORKLOAD_TYPE: &str = "type.googleapis.com/hopgate.discovery.v1.RevokedWorkload";
+/// The type URL of `hopgate.discovery.v1.ReissueOrder`.
+pub const REISSUE_ORDER_TYPE: &str = "type.googleapis.com/hopgate.discovery.v1.ReissueOrder";
+
+/// Every type, in the order in which they are sent: whom to trust, whom no more, and only then that a certificate must
+/// be replaced, which may be by one of a new root.
+pub const KINDS: [Kind; 3] = [
+    Kind { type_url: TRUST_BUNDLE_TYPE, batch: Batch::One },
+    Kind { type_url: REVOKED_WORKLOAD_TYPE, batch: Batch::Many },
+    Kind { type_url: REISSUE_ORDER_TYPE, batch: Batch::One },
+];
+
+/// A resource as it is published: its name, and its encoded message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The name of the resource.
+    pub name: String,
+    /// The message.
+    pub content: Vec<u8>,
+}
+
+impl Encoded {
+    /// The version that this resource has on the wire.
+    #[must_use]
+    pub fn version(&self) -> String {
+        super::content_version(&self.content)
+    }
+}

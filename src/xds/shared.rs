@@ -1,0 +1,239 @@
+//! Resources that many subscribers get: encoded once, shared by every stream.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
+use envoy_types::pb::google::protobuf::Any;
+use prost::Message as _;
+
+use super::resource::content_version;
+
+/// The largest resource in bytes. It must fit into one message of a client.
+pub const MAX_RESOURCE_BYTES: usize = 1024 * 1024;
+
+/// How the resources of a type share answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batch {
+    /// One in each answer: a client accepts or refuses it alone.
+    One,
+    /// Many in one answer, up to a bound: they are accepted or refused together.
+    Many,
+}
+
+/// A type of resource, and how it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// The type URL.
+    pub type_url: &'static str,
+    /// How its resources share answers.
+    pub batch: Batch,
+}
+
+/// A resource is too large to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("resource {name:?} has {size} bytes, at most {MAX_RESOURCE_BYTES} can be sent")]
+pub struct TooLarge {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: usize,
+}
+
+/// All resources of one type. Immutable, replaced whole. What did not change is shared with the table before.
+pub struct SharedTable {
+    revision: String,
+    resources: BTreeMap<Arc<str>, SharedResource>,
+    since: Option<Since>,
+}
+
+/// One resource: its version, and its bytes as a field of an answer.
+#[derive(Clone)]
+pub(super) struct SharedResource {
+    version: Arc<str>,
+    field: Bytes,
+}
+
+/// What changed against the table before.
+struct Since {
+    // Only its address is used. It is not given to another table while this exists.
+    table: Weak<SharedTable>,
+    changed: Arc<[Arc<str>]>,
+}
+
+impl SharedTable {
+    /// A table without resources.
+    #[must_use]
+    pub fn empty() -> Arc<Self> {
+        Arc::new(Self::of(BTreeMap::new(), None))
+    }
+
+    /// The table that follows `self`: it holds `contents`, encoded messages of type `type_url` by name. When nothing
+    /// changed it is `self`.
+    ///
+    /// # Errors
+    /// When a resource is larger than [`MAX_RESOURCE_BYTES`].
+    pub fn followed_by(
+        self: &Arc<Self>,
+        type_url: &str,
+        contents: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Arc<Self>, TooLarge> {
+        let mut resources = BTreeMap::new();
+        let mut changed = Vec::new();
+        for (name, content) in contents {
+            let version = content_version(&content);
+            let kept = self.resources.get_key_value(name.as_str());
+            match kept.filter(|(_, resource)| *resource.version == version) {
+                Some((name, resource)) => {
+                    resources.insert(Arc::clone(name), resource.clone());
+                }
+                None if content.len() > MAX_RESOURCE_BYTES => {
+                    return Err(TooLarge { name, size: content.len() });
+                }
+                None => {
+                    let resource = SharedResource::encode(&name, version, (type_url, content));
+                    let name: Arc<str> = name.into();
+                    changed.push(Arc::clone(&name));
+                    resources.insert(name, resource);
+                }
+            }
+        }
+        let removed = self.resources.keys().filter(|name| !resources.contains_key(*name));
+        changed.extend(removed.cloned());
+        if changed.is_empty() {
+            return Ok(Arc::clone(self));
+        }
+        changed.sort_unstable();
+        let since = Since { table: Arc::downgrade(self), changed: changed.into() };
+        Ok(Arc::new(Self::of(resources, Some(since))))
+    }
+
+    fn of(resources: BTreeMap<Arc<str>, SharedResource>, since: Option<Since>) -> Self {
+        let mut listed = Vec::new();
+        for (name, resource) in &resources {
+            // No name and no version holds a zero byte.
+            for part in [name.as_bytes(), b"\0", resource.version.as_bytes(), b"\0"] {
+                listed.extend_from_slice(part);
+            }
+        }
+        Self { revision: content_version(&listed), resources, since }
+    }
+
+    /// The hash of all names and versions.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// The version of a resource: the hash of its content.
+    #[must_use]
+    pub fn version(&self, name: &str) -> Option<&Arc<str>> {
+        self.resources.get(name).map(|resource| &resource.version)
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
+        self.resources.keys()
+    }
+
+    /// The names whose content is not what it was in `before`, in order, when that is the table right before this one.
+    pub(super) fn changed_since(&self, before: &Arc<Self>) -> Option<Arc<[Arc<str>]>> {
+        let since = self.since.as_ref()?;
+        std::ptr::eq(since.table.as_ptr(), Arc::as_ptr(before)).then(|| Arc::clone(&since.changed))
+    }
+
+    pub(super) fn field(&self, name: &str) -> Option<Bytes> {
+        self.resources.get(name).map(|resource| resource.field.clone())
+    }
+}
+
+impl SharedResource {
+    fn encode(name: &str, version: String, (type_url, content): (&str, Vec<u8>)) -> Self {
+        let wire = Resource {
+            name: name.to_owned(),
+            version: version.clone(),
+            resource: Some(Any { type_url: type_url.to_owned(), value: content }),
+            ..Resource::default()
+        };
+        // The encoding of a message with one field is that field; fields of several messages add up to one.
+        let field = DeltaDiscoveryResponse { resources: vec![wire], ..Default::default() };
+        Self { version: version.into(), field: field.encode_to_vec().into() }
+    }
+}
+
+impl fmt::Debug for SharedTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let versions = self.resources.iter().map(|(name, resource)| (name, &resource.version));
+        f.debug_map().entries(versions).finish()
+    }
+}
+
+/// The tables of all types that a server has, in the order in which they are sent.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    tables: Vec<(Kind, Arc<SharedTable>)>,
+}
+
+impl Catalogue {
+    /// Tables by type; the first is sent first.
+    #[must_use]
+    pub fn new(tables: Vec<(Kind, Arc<SharedTable>)>) -> Self {
+        Self { tables }
+    }
+
+    /// All tables in their order.
+    #[must_use]
+    pub fn tables(&self) -> &[(Kind, Arc<SharedTable>)] {
+        &self.tables
+    }
+
+    /// The table of one type.
+    #[must_use]
+    pub fn table(&self, type_url: &str) -> Option<&Arc<SharedTable>> {
+        self.tables.iter().find(|(kind, _)| kind.type_url == type_url).map(|(_, table)| table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPE: &str = "type.googleapis.com/hopgate.test.Thing";
+
+    fn contents(of: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+        of.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect()
+    }
+
+    #[test]
+    fn unchanged_content_is_shared_and_changes_are_listed() {
+        let first = SharedTable::empty().followed_by(TYPE, contents(&[("a", "1"), ("b", "1")]));
+        let first = first.unwrap();
+        let second = first.followed_by(TYPE, contents(&[("a", "1"), ("c", "1")])).unwrap();
+        assert_eq!(first.field("a").unwrap().as_ptr(), second.field("a").unwrap().as_ptr());
+        let changed = second.changed_since(&first).unwrap();
+        assert_eq!(changed.iter().map(|name| &**name).collect::<Vec<_>>(), ["b", "c"]);
+        assert_ne!(first.revision(), second.revision());
+        let third = second.followed_by(TYPE, contents(&[("a", "1"), ("c", "1")])).unwrap();
+        assert!(Arc::ptr_eq(&second, &third), "nothing changed");
+        assert!(second.changed_since(&SharedTable::empty()).is_none());
+    }
+
+    #[test]
+    fn versions_and_revisions_are_those_of_the_content() {
+        let one = SharedTable::empty().followed_by(TYPE, contents(&[("a", "1")])).unwrap();
+        let two = SharedTable::empty().followed_by(TYPE, contents(&[("a", "2")])).unwrap();
+        let back = two.followed_by(TYPE, contents(&[("a", "1")])).unwrap();
+        assert_eq!((one.version("a"), one.revision()), (back.version("a"), back.revision()));
+        assert_ne!(one.version("a"), two.version("a"));
+        assert_eq!(one.version("b"), None);
+    }
+
+    #[test]
+    fn a_resource_that_no_message_can_carry_is_refused() {
+        let huge = BTreeMap::from([("a".to_owned(), vec![0; MAX_RESOURCE_BYTES + 1])]);
+        let refused = SharedTable::empty().followed_by(TYPE, huge).unwrap_err();
+        assert_eq!(refused, TooLarge { name: "a".to_owned(), size: MAX_RESOURCE_BYTES + 1 });
+    }
+}

@@ -1,0 +1,7 @@
+//! What the control plane tells its sidecars, from the publisher to the Envoys, and back.
+
+mod envoys;
+mod many;
+mod parts;
+mod sidecars;
+mod streams;
