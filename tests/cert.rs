@@ -134,11 +134,7 @@ fn a_private_key_beside_a_certificate_is_not_shown() {
     let scratch = Scratch::new("cert-key");
     let leaf = Authority::new("root").svid("spiffe://demo.mesh/a");
     let key = leaf.key.serialize_pem();
-    let pem = hopgate::identity::TrustBundle::new(
-        hopgate::identity::TrustDomain::parse("any").unwrap(),
-        leaf.chain.clone(),
-    );
-    let both = scratch.write("both.pem", &format!("{}{key}", pem.unwrap().to_pem()));
+    let both = scratch.write("both.pem", &format!("{}{key}", leaf.pem()));
     let (code, text) = cert(&["inspect", both.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{text}");
     let body: String = key.lines().nth(1).unwrap().to_owned();

@@ -152,6 +152,7 @@ impl Control {
         let mut published = Published::new(Bundles::new(authority.bundle()));
         discovery::say(&mut published, &authority.trust().borrow());
         let (publisher, fleet) = (Publisher::new(published), Fleet::new(clock.clone()));
+        federation::tell(&publisher, &federation.handle().foreign().borrow());
         let metrics = Metrics::new();
         FleetPage::new(fleet.clone(), publisher.subscribe()).count_in(&metrics);
         Ok(Self {
@@ -246,6 +247,9 @@ impl Control {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn start(self, tasks: &mut Tasks) -> Result<(), ControlError> {
+        let foreign = self.federation.handle().foreign();
+        let told = federation::tell_all(self.publisher.clone(), foreign, tasks.drain());
+        tasks.spawn("foreign bundles", told);
         self.federation.start(tasks);
         let verifier = self.attestor.client_verifier();
         let acceptor = tls::acceptor(Arc::clone(&self.own), verifier, &self.clock)?;

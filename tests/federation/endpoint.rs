@@ -74,9 +74,8 @@ async fn a_web_certificate_is_shown_and_replaced_without_a_restart() {
     let (first, second) = (Authority::new("first"), Authority::new("second"));
     let write = |authority: &Authority| {
         let leaf = authority.web("localhost");
-        let chain = hopgate::identity::TrustBundle::new(domain("any"), leaf.chain.clone()).unwrap();
         directory.write("web.key", &leaf.key.serialize_pem());
-        directory.write("web.pem", &chain.to_pem());
+        directory.write("web.pem", &leaf.pem());
     };
     write(&first);
     let federation = "federation: { endpoint: { listen: \"127.0.0.1:0\", profile: https_web, certificate: web.pem, key: web.key } }";

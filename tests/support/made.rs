@@ -24,6 +24,13 @@ pub struct Leaf {
     pub key: KeyPair,
 }
 
+impl Leaf {
+    /// The certificates as PEM.
+    pub fn pem(&self) -> String {
+        self.chain.iter().map(|der| super::pki::pem(der)).collect()
+    }
+}
+
 impl Authority {
     pub fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();

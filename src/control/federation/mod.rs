@@ -15,6 +15,7 @@ mod own;
 mod relations;
 mod status;
 mod store;
+mod told;
 mod verifier;
 mod web_certificate;
 
@@ -36,6 +37,7 @@ pub use own::{OwnBundleError, published};
 pub use relations::{FederationHandle, Relations};
 pub use status::{Health, RelationStatus};
 pub use store::StoreError;
+pub(super) use told::{tell, tell_all};
 pub use web_certificate::WebCertificateError;
 
 /// The bundles of the trust domains that this mesh believes, each under its own name.
