@@ -1,5 +1,6 @@
 //! Federation: the bundle endpoint, and the client of those of others.
 
+mod across;
 mod documents;
 mod endpoint;
 mod hostile;

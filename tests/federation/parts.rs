@@ -54,6 +54,8 @@ impl Drop for Directory {
 /// A running control plane.
 pub struct Mesh {
     pub bundle: TrustBundle,
+    /// Where sidecars ask.
+    pub port: u16,
     pub endpoint: Option<u16>,
     pub federation: FederationHandle,
     pub foreign: watch::Receiver<Arc<Foreign>>,
@@ -82,6 +84,8 @@ impl Mesh {
             let Address::Tcp(address) = address else { panic!("TCP") };
             address.port()
         });
+        let Address::Tcp(listen) = control.address() else { panic!("TCP") };
+        let port = listen.port();
         let federation = control.federation();
         let bundle = control.bundle();
         let mut tasks = Tasks::new();
@@ -92,7 +96,7 @@ impl Mesh {
             tasks.run(shutdown, Duration::from_secs(2)).await.unwrap();
         });
         let foreign = federation.foreign();
-        Self { bundle, endpoint, federation, foreign, stop: Some(stop), task }
+        Self { bundle, port, endpoint, federation, foreign, stop: Some(stop), task }
     }
 
     pub async fn stop(mut self) {
