@@ -45,6 +45,10 @@ fn help_is_as_agreed() {
         &["revoke", "workload"],
         &["revoke", "list"],
         &["revoke", "lift"],
+        &["ca", "rotate"],
+        &["ca", "status"],
+        &["ca", "abort"],
+        &["ca", "taint"],
         &["completions"],
     ] {
         let output = hopgate(&[verb, &["--help"]].concat());

@@ -23,6 +23,7 @@ mod service_account;
 mod signer;
 mod state;
 mod store;
+mod supplied;
 mod token;
 mod vault;
 mod verifier;
@@ -30,7 +31,7 @@ mod x509_proof;
 
 pub use attest::{AttestRefused, Attestation, Attested, Attestor, Credentials, Token, is_reserved};
 pub use authority::{
-    Authority, AuthorityError, Issued, Reissue, SignError, SuppliedFiles, Trust, Unreleased, Upkeep,
+    Authority, AuthorityError, Issued, Reissue, SignError, Trust, Unreleased, Upkeep,
 };
 pub use csr::{InvalidRequest, SigningRequest};
 pub use dns_names::{DnsNames, InvalidNames, WorkloadNames};
@@ -39,6 +40,7 @@ pub use profile::{InvalidLifetime, Lifetime, ProfileError};
 pub use service_account::{AccountName, BoundTo, PodNow, ServiceAccountRefused, TokenFacts};
 pub use state::{Change, IllegalStep, Order, Phase, Record, State, Step};
 pub use store::StoreError;
+pub use supplied::SuppliedFiles;
 pub use token::{
     InvalidWorkload, JoinToken, PendingToken, TokenError, TokenRefused, TokenStore, workload_id,
 };

@@ -59,6 +59,8 @@ pub(super) struct Window {
 impl Lifetime {
     /// The default: one hour.
     pub const DEFAULT: Self = Self(Duration::from_secs(3600));
+    /// The longest there is: 24 hours.
+    pub const LONGEST: Self = Self(DAY);
 
     /// Takes a duration of one minute to 24 hours.
     ///

@@ -26,7 +26,7 @@ pub struct FleetView {
     pub watching_since: SystemTime,
     /// Every sidecar that is connected.
     pub connected: Vec<Connected>,
-    /// Sidecars that went away before they acknowledged the bundle of now.
+    /// Sidecars that went away without having acknowledged the bundle of now.
     pub gone: Vec<Gone>,
 }
 
@@ -48,8 +48,8 @@ pub struct Connected {
 pub struct Gone {
     /// Its workload.
     pub id: SpiffeId,
-    /// When it went away.
-    pub since: SystemTime,
+    /// The last second of its certificate.
+    pub until: SystemTime,
 }
 
 /// What is to be done next.
@@ -151,14 +151,10 @@ fn absent_while_publishing(
     fleet: &FleetView,
     now: SystemTime,
 ) -> Vec<Awaited> {
-    let longest = Duration::from_secs(from.longest_leaf);
     let mut awaited: Vec<Awaited> = fleet
         .gone
         .iter()
-        .filter_map(|gone| {
-            let end = until(gone.since.checked_add(longest)?, now)?;
-            Some(Awaited::Gone(gone.id.clone(), end))
-        })
+        .filter_map(|gone| Some(Awaited::Gone(gone.id.clone(), until(gone.until, now)?)))
         .collect();
     awaited.extend(reconnecting(fleet, now));
     if fleet.connected.is_empty() {

@@ -89,6 +89,8 @@ pub struct Change {
     pub going_back: bool,
     /// The operator said that sidecars which are not connected do not count.
     pub without_absent: bool,
+    /// Over how many seconds the leaves are to be replaced, if the operator said so.
+    pub within: Option<u32>,
 }
 
 /// How far a change of the root is.

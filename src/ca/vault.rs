@@ -14,6 +14,8 @@ use super::store::StoreError;
 /// The name under which the state is kept.
 pub(super) const STATE: &str = "state.json";
 
+const DAMAGED: &str = "is damaged; restore it from a backup, or move the whole away to begin a new mesh with a new root";
+
 /// Files by name. Names are like `1.root.key`; those that end in `.key` hold secrets.
 pub type Files = BTreeMap<String, Zeroizing<String>>;
 
@@ -87,12 +89,13 @@ pub(super) fn seal(state: &State) -> Result<String, AuthorityError> {
 
 /// Reads a state. One whose checksum or content is wrong is not repaired: which root is trusted would be a guess.
 pub(super) fn unseal(text: &str) -> Result<State, AuthorityError> {
-    let sealed: Sealed<'_> = serde_json::from_str(text).map_err(|_| damaged("is damaged"))?;
+    let sealed: Sealed<'_> = serde_json::from_str(text).map_err(|_| damaged(DAMAGED))?;
     if digest(sealed.state.get()) != sealed.sha256 {
-        return Err(damaged("does not have the checksum that stands in it"));
+        return Err(damaged(
+            "does not have the checksum that stands in it; restore it from a backup",
+        ));
     }
-    let state: State =
-        serde_json::from_str(sealed.state.get()).map_err(|_| damaged("is no state"))?;
+    let state: State = serde_json::from_str(sealed.state.get()).map_err(|_| damaged(DAMAGED))?;
     match state.contradiction() {
         None => Ok(state),
         Some(problem) => Err(damaged(problem)),

@@ -13,6 +13,7 @@ mod envoy;
 mod explain;
 mod followed;
 mod moment;
+mod operator;
 mod policy;
 mod revoke;
 mod sidecar;

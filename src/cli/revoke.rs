@@ -1,6 +1,5 @@
 //! `hopgate revoke`: what is no longer trusted, said to a running control plane.
 
-mod call;
 mod report;
 
 use std::path::PathBuf;
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::operator as call;
 use crate::revocation::Words;
 use crate::runtime::{Address, Clock};
 

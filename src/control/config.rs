@@ -117,10 +117,8 @@ impl Config {
         if let Some(Operator { listen: Address::Unix(path) }) = &mut self.operator {
             join(path);
         }
-        if let Some(SuppliedFiles { root, certificate, key }) = &mut self.authority {
-            join(root);
-            join(certificate);
-            join(key);
+        if let Some(files) = &mut self.authority {
+            files.each(join);
         }
         self.kubernetes.resolve(base);
         for proof in &mut self.attest.x509 {
@@ -258,6 +256,7 @@ mod tests {
             r#","leafLifetimes":"1h""#,
             r#","admin":{"listen":"x"}"#,
             r#","authority":{"root":"r"}"#,
+            r#","authority":{"root":"r","certificate":"c","key":"k","cacerts":"d"}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

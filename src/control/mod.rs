@@ -9,6 +9,7 @@ mod operator;
 mod own;
 mod rate;
 mod refused;
+mod rotation;
 mod signing;
 mod signing_metrics;
 mod tls;
@@ -37,7 +38,12 @@ pub use rate::Rate;
 use attest::Learner;
 use discovery::{Discovery, Fleet, FleetPage, Published, Publisher};
 use federation::{Federation, FederationError, FederationHandle};
+pub use rotation::{
+    AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, Standing,
+};
+
 use own::OwnCertificate;
+use rotation::Rotation;
 use signing::Signing;
 use signing_metrics::SigningMetrics;
 
@@ -265,6 +271,13 @@ impl Control {
         let incoming = tls::incoming(self.listener, acceptor);
         let drain = tasks.drain();
         let published = self.publisher.subscribe();
+        let rotation = Rotation::new(
+            Arc::clone(&self.authority),
+            self.fleet.clone(),
+            published.clone(),
+            self.clock.clone(),
+        );
+        tasks.spawn("rotation", rotation.clone().run(drain.clone()));
         let discovery = Discovery::new(published, self.fleet, &self.clock, drain.clone());
         let follow =
             discovery::follow(self.authority.trust(), self.publisher.clone(), tasks.drain());
@@ -291,13 +304,11 @@ impl Control {
         });
         let desk = operator::Desk {
             store: Arc::clone(&self.revocations),
-            domain: self.authority.bundle().domain().clone(),
+            domain: self.authority.domain().clone(),
             clock: self.clock.clone(),
         };
-        tasks.spawn(
-            "operator",
-            operator::serve(self.operator, operator::revocations(desk), tasks.drain()),
-        );
+        let routes = operator::revocations(desk).merge(operator::authority(rotation));
+        tasks.spawn("operator", operator::serve(self.operator, routes, tasks.drain()));
         tasks.spawn(
             "revocations",
             operator::sweep(self.revocations, self.clock.clone(), tasks.drain()),
@@ -344,6 +355,7 @@ async fn upkeep(
             () = tokio::time::sleep(UPKEEP) => {}
         }
         let now = clock.now();
+        own::refresh(&authority, now);
         own.renew_if_due(now);
         if now < next_sweep {
             continue;

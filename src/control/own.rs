@@ -81,6 +81,21 @@ pub(super) fn look_after(authority: &Authority, now: SystemTime) {
     }
 }
 
+/// Lets the authority read again what the operator supplies.
+pub(super) fn refresh(authority: &Authority, now: SystemTime) {
+    match authority.refresh(now) {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!("the files of the authority changed, and are in force"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(
+                error,
+                "the files of the authority do not fit; the old ones stay in force"
+            );
+        }
+    }
+}
+
 fn issue(
     authority: &Authority,
     names: &[String],

@@ -8,22 +8,23 @@ use crate::ca::profile::Lifetime;
 use crate::ca::state::{IllegalStep, Record, State};
 use crate::ca::vault::{Files, Kept, seal};
 
-use super::{Authority, AuthorityError, Current, Keeper, Upkeep};
+use super::{Authority, AuthorityError, Current, Keeper, Trust, Upkeep};
 
 /// A state to come, with files that it names and the state of now does not have.
 type Draft = (State, Files);
 
 impl Authority {
-    /// Makes a new root, issuing key and JWT key, which nobody is told of yet.
+    /// Makes a new root, issuing key and JWT key, which nobody is told of yet. `within`: over which time the leaves are
+    /// to be replaced later on, if not at the usual pace.
     ///
     /// # Errors
     /// When a change is under way already, or cannot be written down. So for each of these steps; the state of before
     /// then stays.
-    pub fn prepare(&self, now: SystemTime) -> Result<(), AuthorityError> {
+    pub fn prepare(&self, within: Option<Duration>, now: SystemTime) -> Result<(), AuthorityError> {
         self.change(now, |current| {
             let number = current.state.next_number();
             let (record, files) = Generation::mint(number, &self.domain, now)?;
-            Ok((current.state.clone().prepare(record, now)?, files))
+            Ok((current.state.clone().prepare(record, within, now)?, files))
         })
     }
 
@@ -104,7 +105,7 @@ impl Authority {
         if due.is_empty() {
             return Ok(Upkeep::NothingDue);
         }
-        if matches!(self.keeper, Keeper::Operator) {
+        if matches!(self.keeper, Keeper::Operator(_)) {
             return Ok(Upkeep::OperatorMustReplace);
         }
         for number in due {
@@ -144,7 +145,7 @@ impl Authority {
             let trusted = |record: &&Record| record.phase.is_trusted();
             current.state.generations.iter().filter(trusted).all(|r| r.longest_leaf >= seconds)
         };
-        if matches!(self.keeper, Keeper::Operator) || known(&self.current.load()) {
+        if matches!(self.keeper, Keeper::Operator(_)) || known(&self.current.load()) {
             return Ok(());
         }
         self.write_down(
@@ -193,6 +194,18 @@ impl Authority {
         let trust = next.trust(&self.domain)?;
         let roots = trust.bundles.own().to_pem();
         vault.save(&Kept { state: sealed, files: next.files.clone() }, &roots)?;
+        self.put_in_force(next, trust);
+        Ok(())
+    }
+
+    /// Puts in force and announces what is written down, or what the operator supplied.
+    pub(super) fn take(&self, next: Current) -> Result<(), AuthorityError> {
+        let trust = next.trust(&self.domain)?;
+        self.put_in_force(next, trust);
+        Ok(())
+    }
+
+    fn put_in_force(&self, next: Current, trust: Trust) {
         self.current.store(Arc::new(next));
         self.trust.send_if_modified(|held| {
             let changed = **held != trust;
@@ -201,6 +214,5 @@ impl Authority {
             }
             changed
         });
-        Ok(())
     }
 }

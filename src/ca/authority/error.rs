@@ -81,3 +81,16 @@ pub enum SignError {
     #[error(transparent)]
     Authority(#[from] AuthorityError),
 }
+
+impl AuthorityError {
+    /// The same, with where the file lies.
+    pub(super) fn at(self, place: &str) -> Self {
+        match self {
+            Self::Damaged { file, problem } => {
+                Self::Damaged { file: format!("{place}: {file}"), problem }
+            }
+            Self::Key { file, source } => Self::Key { file: format!("{place}: {file}"), source },
+            other => other,
+        }
+    }
+}

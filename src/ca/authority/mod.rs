@@ -7,7 +7,6 @@ mod error;
 mod issued;
 mod open;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +20,7 @@ use super::csr::SigningRequest;
 use super::jwt::JwtSigner;
 use super::profile::{self, Lifetime};
 use super::state::State;
+use super::supplied::SuppliedFiles;
 use super::vault::Vault;
 use super::verifier::FollowingVerifier;
 
@@ -61,18 +61,6 @@ pub struct Reissue {
     pub within: Duration,
 }
 
-/// Files of an authority that the operator supplies. The root's key may stay offline.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct SuppliedFiles {
-    /// The root certificate.
-    pub root: PathBuf,
-    /// The issuing certificate, signed by the root.
-    pub certificate: PathBuf,
-    /// Its key, mode 0600.
-    pub key: PathBuf,
-}
-
 /// What happened when the authority looked after itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upkeep {
@@ -86,7 +74,7 @@ pub enum Upkeep {
 
 enum Keeper {
     Vault(Box<dyn Vault>),
-    Operator,
+    Operator(SuppliedFiles),
 }
 
 impl Authority {

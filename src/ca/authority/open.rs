@@ -1,7 +1,7 @@
 //! How an authority is opened: from a vault, where the first start makes one, or from files that the operator supplies.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -9,13 +9,15 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::ca::generation::{Generation, Names, new_jwt_key};
+use crate::ca::profile::Lifetime;
 use crate::ca::state::{State, unix};
 use crate::ca::store::{Directory, MAX_PEM};
+use crate::ca::supplied::SuppliedFiles;
 use crate::ca::vault::{Files, Found, Kept, OldFiles, STATE, Vault, seal, unseal};
 use crate::identity::TrustDomain;
-use crate::runtime::{read_limited, read_secret, write_atomic};
+use crate::runtime::{read_secret, write_atomic};
 
-use super::{Authority, AuthorityError, Current, Keeper, SuppliedFiles, Trust};
+use super::{Authority, AuthorityError, Current, Keeper, Trust};
 
 /// The name of the JWT key beside an authority that the operator supplies.
 const JWT_KEY: &str = "jwt.key";
@@ -38,6 +40,15 @@ impl Authority {
     /// # Errors
     /// When the vault fails or holds a part of an authority, or one that is damaged.
     pub fn open_in(
+        vault: Box<dyn Vault>,
+        domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        let place = vault.place();
+        Self::open_there(vault, domain, now).map_err(|error| error.at(&place))
+    }
+
+    fn open_there(
         vault: Box<dyn Vault>,
         domain: &TrustDomain,
         now: SystemTime,
@@ -78,19 +89,34 @@ impl Authority {
         domain: &TrustDomain,
         now: SystemTime,
     ) -> Result<Self, AuthorityError> {
-        let SuppliedFiles { root, certificate, key } = files;
-        let names = Names::new(1, 1);
-        let mut held = Files::new();
-        held.insert(names.root.clone(), Zeroizing::new(read_limited(root, MAX_PEM)?));
-        held.insert(names.issuing.clone(), Zeroizing::new(read_limited(certificate, MAX_PEM)?));
-        held.insert(names.issuing_key.clone(), read_secret(key, MAX_PEM)?);
-        held.insert(names.jwt.clone(), jwt_key(directory)?);
-        let record = Generation::assemble(1, &names, &held, domain)?.record(&held, now);
-        let mut state = State::unborn(domain.as_str()).born(record)?;
-        state.sequence = unix(now);
-        let current = Current::read(state, held, ("the supplied files", domain), now)?;
-        current.try_out(domain, now)?;
-        Self::assemble(current, Keeper::Operator, domain)
+        let jwt = jwt_key(directory)?;
+        let current = read_supplied(files, jwt, domain, now)?;
+        Self::assemble(current, Keeper::Operator(files.clone()), domain)
+    }
+
+    /// Reads the files that the operator supplies once more, and takes them if they changed and fit each other. Says
+    /// whether it did. An authority that is kept here has nothing to read.
+    ///
+    /// # Errors
+    /// When they do not fit; what was in force stays.
+    pub fn refresh(&self, now: SystemTime) -> Result<bool, AuthorityError> {
+        let Keeper::Operator(supplied) = &self.keeper else { return Ok(false) };
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load_full();
+        let (files, others) = supplied.read(&self.domain)?;
+        let same = files.iter().all(|(name, text)| current.files.get(name) == Some(text))
+            && current.files.len() == files.len().saturating_add(1)
+            && others == current.others;
+        if same {
+            return Ok(false);
+        }
+        let jwt = current.files.get(&Names::new(1, 1).jwt).cloned();
+        let jwt = jwt.ok_or(AuthorityError::Supplied)?;
+        let mut next = read_supplied(supplied, jwt, &self.domain, now)?;
+        let grown = current.state.sequence.saturating_add(1);
+        next.state.sequence = next.state.sequence.max(grown);
+        self.take(next)?;
+        Ok(true)
     }
 
     fn assemble(
@@ -107,6 +133,26 @@ impl Authority {
             trust: watch::Sender::new(Arc::new(trust)),
         })
     }
+}
+
+/// Reads the operator's files, and tries them out.
+fn read_supplied(
+    supplied: &SuppliedFiles,
+    jwt: Zeroizing<String>,
+    domain: &TrustDomain,
+    now: SystemTime,
+) -> Result<Current, AuthorityError> {
+    let names = Names::new(1, 1);
+    let (mut files, others) = supplied.read(domain)?;
+    files.insert(names.jwt.clone(), jwt);
+    let record = Generation::assemble(1, &names, &files, domain)?.record(&files, now);
+    let mut state = State::unborn(domain.as_str()).born(record)?;
+    // It is kept nowhere, and must grow over restarts.
+    state.sequence = unix(now);
+    let mut current = Current::read(state, files, ("the supplied files", domain), now)?;
+    current.others = others;
+    current.try_out(domain, now)?;
+    Ok(current)
 }
 
 /// The first generation.
@@ -136,7 +182,9 @@ fn take_over(
     files.insert(names.issuing.clone(), Zeroizing::new(old.issuing.clone()));
     files.insert(names.issuing_key.clone(), old.issuing_key.clone());
     files.insert(names.jwt.clone(), new_jwt_key(&names.jwt)?);
-    let record = Generation::assemble(1, &names, &files, domain)?.record(&files, now);
+    let mut record = Generation::assemble(1, &names, &files, domain)?.record(&files, now);
+    // What it signed before is not known.
+    record.longest_leaf = Lifetime::LONGEST.as_duration().as_secs();
     let state = State::unborn(domain.as_str()).born(record)?;
     let current = begin(vault, state, files, (domain, now))?;
     tracing::info!(trust_domain = %domain, "took over an authority of the layout before");

@@ -31,7 +31,7 @@ fn born() -> State {
 }
 
 fn publishing() -> State {
-    born().prepare(record(2), now()).unwrap().publish(now()).unwrap()
+    born().prepare(record(2), None, now()).unwrap().publish(now()).unwrap()
 }
 
 fn reissuing() -> State {
@@ -54,7 +54,7 @@ fn fleet(connected: Vec<Connected>) -> FleetView {
 #[test]
 fn nothing_is_done_unless_asked_and_what_is_prepared_is_published() {
     assert_eq!(next(&born(), &fleet(vec![]), now()), Next::Nothing);
-    let prepared = born().prepare(record(2), now()).unwrap();
+    let prepared = born().prepare(record(2), None, now()).unwrap();
     assert_eq!(next(&prepared, &fleet(vec![]), now()), Next::Publish);
 }
 
@@ -83,8 +83,8 @@ fn nobody_connected_is_no_proof() {
 #[test]
 fn who_went_away_unconvinced_counts_while_its_leaf_can_be_valid() {
     let mut some = fleet(vec![sidecar("orders", true, "1b")]);
-    some.gone.push(Gone { id: id("web"), since: now() - secs(600) });
     let end = now() + secs(3000);
+    some.gone.push(Gone { id: id("web"), until: end });
     let awaited = Next::Wait(vec![Awaited::Gone(id("web"), end)]);
     assert_eq!(next(&publishing(), &some, now()), awaited);
     assert_eq!(next(&publishing(), &some, end), Next::Activate);

@@ -35,10 +35,11 @@ impl State {
         Ok(self)
     }
 
-    /// A new generation that nobody knows of yet.
+    /// A new generation that nobody knows of yet. `within`: over which time its leaves are to replace the old ones.
     pub(in crate::ca) fn prepare(
         mut self,
         record: Record,
+        within: Option<Duration>,
         now: SystemTime,
     ) -> Result<Self, IllegalStep> {
         if self.rotation.is_some() {
@@ -55,6 +56,7 @@ impl State {
             since: unix(now),
             going_back: false,
             without_absent: false,
+            within: within.map(whole_seconds),
         });
         self.generations.push(Record { phase: Phase::Prepared, ..record });
         Ok(self)
@@ -119,6 +121,7 @@ impl State {
                     since: unix(now),
                     going_back: true,
                     without_absent: change.without_absent,
+                    within: change.within,
                 });
                 self.reissue = Some(Order::new(within, now));
             }
@@ -214,7 +217,10 @@ impl State {
 impl Order {
     /// Everything obtained up to and including this second: it may have been signed before the moment.
     fn new(within: Duration, now: SystemTime) -> Self {
-        let within = u32::try_from(within.as_secs()).unwrap_or(u32::MAX);
-        Self { issued_before: unix(now).saturating_add(1), within }
+        Self { issued_before: unix(now).saturating_add(1), within: whole_seconds(within) }
     }
+}
+
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }

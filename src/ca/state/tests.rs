@@ -35,7 +35,7 @@ fn a_change_goes_through_its_steps_in_order() {
     use Phase::{Active, Prepared, Published, Retired};
     let born = born();
     assert_eq!((phases(&born), born.sequence), (vec![Active], 1));
-    let prepared = born.clone().prepare(record(2), now()).unwrap();
+    let prepared = born.clone().prepare(record(2), None, now()).unwrap();
     assert_eq!((phases(&prepared), prepared.sequence), (vec![Active, Prepared], 1));
     let published = prepared.clone().publish(now()).unwrap();
     assert_eq!((phases(&published), published.sequence), (vec![Active, Published], 2));
@@ -53,7 +53,7 @@ fn a_change_goes_through_its_steps_in_order() {
     let illegal = |state: &State, allowed: &[&str]| {
         let s = || state.clone();
         let steps = [
-            ("prepare", s().prepare(record(s().next_number()), now()).is_ok()),
+            ("prepare", s().prepare(record(s().next_number()), None, now()).is_ok()),
             ("publish", s().publish(now()).is_ok()),
             ("activate", s().activate(DAY, now()).is_ok()),
             ("retire", s().retire().is_ok()),
@@ -69,25 +69,25 @@ fn a_change_goes_through_its_steps_in_order() {
     illegal(&published, &["activate", "abort"]);
     illegal(&active, &["retire", "abort"]);
     illegal(&retired, &["prepare"]);
-    assert!(born.clone().prepare(record(3), now()).is_err(), "numbers are not left out");
-    assert!(retired.prepare(record(2), now()).is_err(), "and not used twice");
+    assert!(born.clone().prepare(record(3), None, now()).is_err(), "numbers are not left out");
+    assert!(retired.prepare(record(2), None, now()).is_err(), "and not used twice");
 }
 
 #[test]
 fn going_back_before_the_new_one_signed_just_drops_it() {
-    let prepared = born().prepare(record(2), now()).unwrap();
+    let prepared = born().prepare(record(2), None, now()).unwrap();
     let dropped = prepared.clone().abort(DAY, now()).unwrap();
     assert_eq!(phases(&dropped), [Phase::Active, Phase::Retired]);
     assert_eq!(dropped.sequence, 1, "nobody was told of it");
     let dropped = prepared.publish(now()).unwrap().abort(DAY, now()).unwrap();
     assert_eq!(phases(&dropped), [Phase::Active, Phase::Retired]);
     assert_eq!((dropped.sequence, dropped.reissue), (3, None));
-    assert!(dropped.prepare(record(3), now()).is_ok());
+    assert!(dropped.prepare(record(3), None, now()).is_ok());
 }
 
 #[test]
 fn going_back_after_the_new_one_signed_replaces_every_leaf_once_more() {
-    let active = born().prepare(record(2), now()).unwrap().publish(now()).unwrap();
+    let active = born().prepare(record(2), None, now()).unwrap().publish(now()).unwrap();
     let active = active.activate(DAY, now()).unwrap();
     let later = now() + DAY;
     let back = active.abort(DAY / 2, later).unwrap();
@@ -107,7 +107,7 @@ fn an_order_stands_until_it_is_carried_out() {
     assert_eq!(phases(&tainted), [Phase::Active]);
     assert_eq!(tainted.clone().reissued().reissue, None);
     assert!(tainted.taint(record(2), DAY, now()).is_err(), "not the active generation");
-    let active = born().prepare(record(2), now()).unwrap().publish(now()).unwrap();
+    let active = born().prepare(record(2), None, now()).unwrap().publish(now()).unwrap();
     let active = active.activate(DAY, now()).unwrap();
     assert!(active.reissued().reissue.is_some(), "a change of the root needs it to its end");
 }
@@ -117,14 +117,14 @@ fn only_some_retired_generations_are_remembered() {
     let mut state = born();
     for _ in 0..20 {
         let next = record(state.next_number());
-        state = state.prepare(next, now()).unwrap().publish(now()).unwrap();
+        state = state.prepare(next, None, now()).unwrap().publish(now()).unwrap();
         state = state.activate(DAY, now()).unwrap().retire().unwrap();
     }
     assert_eq!(state.generations.len(), 9);
     assert_eq!(state.next_number(), 22);
     for _ in 0..20 {
         let next = record(state.next_number());
-        state = state.prepare(next, now()).unwrap().abort(DAY, now()).unwrap();
+        state = state.prepare(next, None, now()).unwrap().abort(DAY, now()).unwrap();
     }
     assert_eq!(state.next_number(), 42, "numbers of dropped ones are not used again");
     assert_eq!(state.contradiction(), None);
@@ -132,7 +132,7 @@ fn only_some_retired_generations_are_remembered() {
 
 #[test]
 fn a_state_that_contradicts_itself_is_found_out() {
-    let good = born().prepare(record(2), now()).unwrap().publish(now()).unwrap();
+    let good = born().prepare(record(2), None, now()).unwrap().publish(now()).unwrap();
     assert_eq!(good.contradiction(), None);
     assert_eq!(State::unborn("demo.mesh").contradiction(), None);
     let bad: [fn(&mut State); 11] = [

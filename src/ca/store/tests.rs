@@ -94,9 +94,9 @@ type Step = (&'static str, fn(&Authority) -> Result<(), crate::ca::AuthorityErro
 const HOUR: Duration = Duration::from_secs(3600);
 const STEPS: [Step; 9] = [
     ("taint", |authority| authority.taint(HOUR, now())),
-    ("prepare", |authority| authority.prepare(now())),
+    ("prepare", |authority| authority.prepare(None, now())),
     ("abort prepared", |authority| authority.abort(HOUR, now())),
-    ("prepare again", |authority| authority.prepare(now())),
+    ("prepare again", |authority| authority.prepare(None, now())),
     ("publish", |authority| authority.publish(now())),
     ("activate", |authority| authority.activate(HOUR, now())),
     ("taint while re-issuing", |authority| authority.taint(HOUR, now())),

@@ -3,6 +3,7 @@
 //! The kernel says who is at the other end, so there is no password, and every change has an author. Nobody else is
 //! answered, whatever the mode of the socket became.
 
+mod authority;
 mod caller;
 mod revocations;
 
@@ -18,6 +19,7 @@ use axum::serve::IncomingStream;
 
 use crate::runtime::{Address, Connection, Drain, Listener};
 
+pub(super) use authority::routes as authority;
 pub(super) use caller::Caller;
 pub(super) use revocations::{Desk, routes as revocations, sweep};
 

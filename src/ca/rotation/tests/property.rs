@@ -139,7 +139,7 @@ impl World {
     fn play(&mut self, event: &Event) {
         let hour = secs(3600);
         match event {
-            Event::Rotate => self.change(|authority, now| authority.prepare(now)),
+            Event::Rotate => self.change(|authority, now| authority.prepare(None, now)),
             Event::Abort => self.change(|authority, now| authority.abort(hour, now)),
             Event::Taint => self.change(|authority, now| authority.taint(hour, now)),
             Event::Step => match next(&self.authority.state(), &self.view(), self.now) {
@@ -168,7 +168,8 @@ impl World {
                 if sidecar.connected {
                     sidecar.connected = false;
                     if sidecar.acknowledged != sequence {
-                        self.gone.push(Gone { id: id(&format!("w{index}")), since: self.now });
+                        let (id, until) = (id(&format!("w{index}")), sidecar.leaf.ends);
+                        self.gone.push(Gone { id, until });
                     }
                 }
             }

@@ -1,0 +1,212 @@
+//! `hopgate ca rotate`, `status`, `abort`, `taint`: the authority of a running control plane, and changing its root.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::super::operator as call;
+use super::{follow, report};
+use crate::control::Standing;
+use crate::runtime::Address;
+
+use follow::Outcome;
+
+const PATH: &str = "/v1/authority";
+
+/// Give the mesh a new root: publish it, wait for every sidecar, let it sign, replace every leaf, retire the old one
+///
+/// Progress stands on stderr; to stop watching does not stop the change. Exits 0 when the old root is retired, 1 when it went back to the old root, 2 when that could not be told.
+#[derive(Debug, Args)]
+pub(super) struct RotateArgs {
+    /// Over how long the leaves are replaced, such as 10m; without this at 20 a second
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    within: Option<Duration>,
+    /// Sidecars that are not connected do not count: do not wait until their certificates end. Also said to a change that is under way
+    #[arg(long)]
+    without_absent: bool,
+    /// Only begin; do not wait for the end
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Show the generations, and how far a change of the root is
+///
+/// Exits 1 while a connected sidecar has held a change up for more than a minute.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Go back to the old root
+///
+/// Before the new root signed, it is dropped at once. After that every leaf is replaced once more, which takes as long as going on would.
+#[derive(Debug, Args)]
+pub(super) struct AbortArgs {
+    /// Over how long the leaves are replaced, such as 10m; without this at 20 a second
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    within: Option<Duration>,
+    /// Do not wait for the end
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Have every leaf replaced within a time, under a new issuing key
+///
+/// The root stays, and so what the old issuing key signed stays valid until it ends; to distrust that, change the root. Exits 1 when a connected sidecar did not replace its leaf in time.
+#[derive(Debug, Args)]
+pub(super) struct TaintArgs {
+    /// Within which time, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    within: Duration,
+    /// Do not wait for the end
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The operator's socket of the control plane
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        required_unless_present = "config",
+        conflicts_with = "config"
+    )]
+    operator: Option<Address>,
+    /// The control plane's configuration file (YAML), which names the socket
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The form of what stands on stdout
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// The form of what stands on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Shows where the authority stands.
+pub(super) fn status(StatusArgs { common }: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let standing = ask(&common.address()?)?;
+    common.show(&standing)?;
+    Ok(if report::is_stuck(&standing) { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Begins a change of the root, and watches it.
+pub(super) fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
+    let RotateArgs { within, without_absent, no_wait, common } = args;
+    let order = json!({ "withinSeconds": seconds(*within)?, "withoutAbsent": without_absent });
+    let standing = order_to(&common.address()?, "rotate", &order)?;
+    let goal = standing.change.as_ref().map(|change| change.to);
+    common.to_the_end(standing, *no_wait, |standing| match &standing.change {
+        Some(change) if change.going_back => Outcome::Failed,
+        Some(_) => Outcome::NotYet,
+        None if goal.is_none_or(|goal| report::is_active(standing, goal)) => Outcome::Done,
+        None => Outcome::Failed,
+    })
+}
+
+/// Goes back to the old root.
+pub(super) fn abort(args: &AbortArgs) -> anyhow::Result<ExitCode> {
+    let AbortArgs { within, no_wait, common } = args;
+    let order = json!({ "withinSeconds": seconds(*within)? });
+    let standing = order_to(&common.address()?, "abort", &order)?;
+    common.to_the_end(standing, *no_wait, |standing| match &standing.change {
+        Some(_) => Outcome::NotYet,
+        None => Outcome::Done,
+    })
+}
+
+/// Has every leaf replaced.
+pub(super) fn taint(args: &TaintArgs) -> anyhow::Result<ExitCode> {
+    let TaintArgs { within, no_wait, common } = args;
+    let order = json!({ "withinSeconds": seconds(Some(*within))? });
+    let standing = order_to(&common.address()?, "taint", &order)?;
+    // Sidecars begin within the time; the last one needs a moment to be signed and to connect.
+    let end = follow::deadline(within.saturating_add(Duration::from_secs(15)));
+    common.to_the_end(standing, *no_wait, move |standing| {
+        match (standing.done == standing.connected, end.is_over()) {
+            (true, _) => Outcome::Done,
+            (false, true) => Outcome::Failed,
+            (false, false) => Outcome::NotYet,
+        }
+    })
+}
+
+impl Common {
+    fn address(&self) -> anyhow::Result<Address> {
+        match (&self.operator, &self.config) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, Some(file)) => Ok(crate::config::control(file)?.operator()),
+            (None, None) => {
+                anyhow::bail!("say with --operator or --config where the control plane is")
+            }
+        }
+    }
+
+    fn show(&self, standing: &Standing) -> anyhow::Result<()> {
+        let out = &mut std::io::stdout().lock();
+        match self.output {
+            Output::Json => writeln!(out, "{}", serde_json::to_string(standing)?)?,
+            Output::Text => report::text(standing, out)?,
+        }
+        Ok(())
+    }
+
+    /// Says on stderr what changes until `judge` knows the outcome, then shows where the authority stands.
+    fn to_the_end(
+        &self,
+        first: Standing,
+        no_wait: bool,
+        judge: impl Fn(&Standing) -> Outcome,
+    ) -> anyhow::Result<ExitCode> {
+        if no_wait {
+            self.show(&first)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let address = self.address()?;
+        let err = &mut std::io::stderr();
+        let (last, done) = follow::follow(first, || ask(&address), judge, err)?;
+        self.show(&last)?;
+        Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+}
+
+fn ask(address: &Address) -> anyhow::Result<Standing> {
+    read(call::get(address, PATH)?.done()?)
+}
+
+fn order_to(address: &Address, what: &str, order: &Value) -> anyhow::Result<Standing> {
+    read(call::post(address, &format!("{PATH}/{what}"), order)?.done()?)
+}
+
+fn read(told: Value) -> anyhow::Result<Standing> {
+    use anyhow::Context as _;
+    serde_json::from_value(told)
+        .context("the control plane answers what this version does not know")
+}
+
+fn seconds(duration: Option<Duration>) -> anyhow::Result<Option<u32>> {
+    let seconds = duration.map(|duration| u32::try_from(duration.as_secs()));
+    seconds.transpose().map_err(|_| anyhow::anyhow!("--within: is too long"))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())
+}

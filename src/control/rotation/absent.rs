@@ -1,0 +1,164 @@
+//! Sidecars that went away. Whether one ended or only lost its connection cannot be told; while its certificate is valid
+//! it may serve on with the bundle that it had.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use crate::identity::SpiffeId;
+
+/// A sidecar that renews connects with its new certificate and then leaves with its old one, or the other way round.
+/// Both happen within this time.
+const CHANGE_OVER: Duration = Duration::from_secs(60);
+
+/// One certificate of one workload.
+pub(super) type Key = (SpiffeId, String);
+
+/// A connection, as it is seen now.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) since: SystemTime,
+    pub(super) not_after: SystemTime,
+    /// The sequence of the newest bundle that it acknowledged.
+    pub(super) acknowledged: Option<u64>,
+}
+
+/// Who went away, out of what is seen time and again.
+#[derive(Debug, Default)]
+pub(super) struct Absent {
+    present: BTreeMap<Key, Seen>,
+    left: BTreeMap<Key, Left>,
+    /// Connections that were found to be a change-over from one that left.
+    paired: BTreeSet<Key>,
+}
+
+#[derive(Debug)]
+struct Left {
+    at: SystemTime,
+    seen: Seen,
+}
+
+impl Absent {
+    /// Compares who is there with who was there.
+    pub(super) fn look(&mut self, now: SystemTime, mut present: BTreeMap<Key, Seen>) {
+        let before = std::mem::take(&mut self.present);
+        for (key, held) in &before {
+            match present.get_mut(key) {
+                // What it acknowledged, it keeps.
+                Some(seen) => seen.acknowledged = seen.acknowledged.max(held.acknowledged),
+                None => {
+                    self.left.insert(key.clone(), Left { at: now, seen: held.clone() });
+                }
+            }
+        }
+        for key in present.keys().filter(|key| !before.contains_key(key)) {
+            self.left.remove(key);
+        }
+        self.change_over(now, &present);
+        self.left.retain(|_, left| now <= left.seen.not_after);
+        self.present = present;
+    }
+
+    /// Those who may still serve without the bundle of `sequence`, and until when.
+    pub(super) fn without(&self, sequence: u64) -> Vec<(SpiffeId, SystemTime)> {
+        let lacks = |left: &&Left| left.seen.acknowledged.is_none_or(|held| held < sequence);
+        let lacking = self.left.iter().filter(|(_, left)| lacks(left));
+        lacking.map(|((id, _), left)| (id.clone(), left.seen.not_after)).collect()
+    }
+
+    /// For each connection that came a moment ago, one that left a moment ago, of the same workload and older, is the
+    /// same sidecar with its old certificate.
+    fn change_over(&mut self, now: SystemTime, present: &BTreeMap<Key, Seen>) {
+        let lately = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age <= CHANGE_OVER);
+        self.paired.retain(|key| present.contains_key(key));
+        for (key, seen) in present.iter().filter(|(_, seen)| lately(seen.since)) {
+            if self.paired.contains(key) {
+                continue;
+            }
+            let same = self.left.iter().find(|((other, _), left)| {
+                *other == key.0 && lately(left.at) && left.seen.since < seen.since
+            });
+            if let Some(old) = same.map(|(old, _)| old.clone()) {
+                self.left.remove(&old);
+                self.paired.insert(key.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000 + seconds)
+    }
+
+    fn one(name: &str, serial: &str, since: u64, acknowledged: Option<u64>) -> (Key, Seen) {
+        let id = SpiffeId::parse(&format!("spiffe://demo.mesh/ns/shop/sa/{name}")).unwrap();
+        ((id, serial.to_owned()), Seen { since: at(since), not_after: at(3600), acknowledged })
+    }
+
+    fn names(absent: &Absent, sequence: u64) -> Vec<String> {
+        absent.without(sequence).into_iter().map(|(id, _)| id.to_string()).collect()
+    }
+
+    #[test]
+    fn who_left_without_the_bundle_counts_until_its_certificate_ends() {
+        let mut absent = Absent::default();
+        absent.look(at(0), [one("web", "a", 0, Some(1)), one("orders", "b", 0, Some(1))].into());
+        assert!(names(&absent, 1).is_empty());
+        absent.look(at(100), [one("orders", "b", 0, Some(1))].into());
+        assert!(names(&absent, 1).is_empty(), "it left with the bundle of then");
+        assert_eq!(names(&absent, 2), ["spiffe://demo.mesh/ns/shop/sa/web"]);
+        absent.look(at(3600), [one("orders", "b", 0, Some(2))].into());
+        assert_eq!(names(&absent, 2).len(), 1);
+        absent.look(at(3601), [one("orders", "b", 0, Some(2))].into());
+        assert!(names(&absent, 2).is_empty());
+    }
+
+    #[test]
+    fn who_comes_back_is_not_absent() {
+        let mut absent = Absent::default();
+        absent.look(at(0), [one("web", "a", 0, None)].into());
+        absent.look(at(100), BTreeMap::new());
+        assert_eq!(names(&absent, 1).len(), 1);
+        absent.look(at(500), [one("web", "a", 500, None)].into());
+        assert!(names(&absent, 1).is_empty());
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_no_second_sidecar() {
+        for order in [[true, true], [true, false], [false, true]] {
+            let mut absent = Absent::default();
+            absent.look(at(0), [one("web", "old", 0, Some(1))].into());
+            // Both at once, the new one first, or the old one first.
+            if order[0] && !order[1] {
+                absent.look(
+                    at(100),
+                    [one("web", "old", 0, Some(1)), one("web", "new", 100, None)].into(),
+                );
+            } else if order[1] && !order[0] {
+                absent.look(at(99), BTreeMap::new());
+            }
+            absent.look(at(101), [one("web", "new", 100, None)].into());
+            assert!(names(&absent, 2).is_empty(), "{order:?}");
+        }
+        // Much later, or of another workload, it is another one.
+        let mut absent = Absent::default();
+        absent.look(at(0), [one("web", "old", 0, Some(1))].into());
+        absent.look(at(10), [one("orders", "x", 10, Some(2))].into());
+        absent
+            .look(at(200), [one("orders", "x", 10, Some(2)), one("web", "new", 200, None)].into());
+        assert_eq!(names(&absent, 2).len(), 1);
+    }
+
+    #[test]
+    fn one_new_connection_accounts_for_one_that_left() {
+        let mut absent = Absent::default();
+        absent.look(at(0), [one("web", "a", 0, Some(1)), one("web", "b", 0, Some(1))].into());
+        absent.look(at(101), [one("web", "c", 100, Some(2))].into());
+        assert_eq!(names(&absent, 2).len(), 1, "two replicas left, one came");
+        absent.look(at(102), [one("web", "c", 100, Some(2))].into());
+        assert_eq!(names(&absent, 2).len(), 1, "however often it is looked");
+    }
+}

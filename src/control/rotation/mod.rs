@@ -1,0 +1,246 @@
+//! Drives a change of the root: asks the fleet who has what, and takes the next step once [`crate::ca::rotation`] finds
+//! it proven.
+
+mod absent;
+mod standing;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, watch};
+
+use crate::ca::rotation::{self, Connected, FleetView, Gone, Next};
+use crate::ca::{Authority, AuthorityError, Step};
+use crate::runtime::{Clock, Drain};
+use crate::xds::own::TRUST_BUNDLE_TYPE;
+
+use super::discovery::{Fleet, Published};
+use absent::{Absent, Key, Seen};
+
+pub use standing::{
+    AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, Standing,
+};
+
+/// How often it is looked whether time alone lets a change go on.
+const TICK: Duration = Duration::from_secs(1);
+/// How often a sidecar that holds a change up is named in the log.
+const REMIND: Duration = Duration::from_secs(60);
+
+/// The driver, and the operator's end of it. Cloning shares it.
+#[derive(Clone)]
+pub(super) struct Rotation(Arc<Inner>);
+
+struct Inner {
+    authority: Arc<Authority>,
+    fleet: Fleet,
+    published: watch::Receiver<Arc<Published>>,
+    clock: Clock,
+    watching_since: SystemTime,
+    absent: Mutex<Absent>,
+    wake: Notify,
+}
+
+impl Rotation {
+    pub(super) fn new(
+        authority: Arc<Authority>,
+        fleet: Fleet,
+        published: watch::Receiver<Arc<Published>>,
+        clock: Clock,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            authority,
+            fleet,
+            published,
+            watching_since: clock.now(),
+            clock,
+            absent: Mutex::default(),
+            wake: Notify::new(),
+        }))
+    }
+
+    /// Runs until the drain begins.
+    pub(super) async fn run(self, drain: Drain) -> Result<(), Infallible> {
+        let (mut trust, mut fleet) = (self.0.authority.trust(), self.0.fleet.changes());
+        let mut published = self.0.published.clone();
+        let mut reminded = self.0.clock.now();
+        loop {
+            if self.go_on().await {
+                continue;
+            }
+            let now = self.0.clock.now();
+            if now.duration_since(reminded).is_ok_and(|passed| passed >= REMIND) {
+                reminded = now;
+                self.standing().remind();
+            }
+            tokio::select! {
+                () = drain.begun() => return Ok(()),
+                _ = trust.changed() => {}
+                _ = published.changed() => {}
+                _ = fleet.changed() => {}
+                () = self.0.wake.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+    }
+
+    /// Takes the next step if it is due, and says whether one was taken.
+    async fn go_on(&self) -> bool {
+        let this = self.clone();
+        let taken = tokio::task::spawn_blocking(move || this.0.step()).await;
+        match taken {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(error)) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the change of the root cannot go on; it is tried again"
+                );
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// How far it is.
+    pub(super) fn standing(&self) -> Standing {
+        let (state, now) = (self.0.authority.state(), self.0.clock.now());
+        let fleet = self.0.view(now);
+        Standing::new(state, &fleet, now)
+    }
+
+    /// Begins a change of the root; or, if one is under way, lets it go on without those who are not connected.
+    pub(super) fn rotate(
+        &self,
+        within: Option<Duration>,
+        without_absent: bool,
+    ) -> Result<(), AuthorityError> {
+        let (authority, now) = (&self.0.authority, self.0.clock.now());
+        let under_way = authority.state().rotation.is_some();
+        if !(under_way && without_absent) {
+            authority.prepare(within, now)?;
+            tracing::warn!("a change of the root begins");
+        }
+        if without_absent {
+            authority.without_absent(now)?;
+            tracing::warn!(
+                "the change of the root goes on without sidecars that are not connected"
+            );
+        }
+        self.0.wake.notify_one();
+        Ok(())
+    }
+
+    /// Goes back to the old root.
+    pub(super) fn abort(&self, within: Option<Duration>) -> Result<(), AuthorityError> {
+        self.0.authority.abort(self.within(within), self.0.clock.now())?;
+        tracing::warn!("the change of the root goes back");
+        self.0.wake.notify_one();
+        Ok(())
+    }
+
+    /// Has every leaf replaced, under a new issuing key.
+    pub(super) fn taint(&self, within: Option<Duration>) -> Result<(), AuthorityError> {
+        let within = self.within(within);
+        self.0.authority.taint(within, self.0.clock.now())?;
+        tracing::warn!(within_seconds = within.as_secs(), "every leaf is to be replaced");
+        self.0.wake.notify_one();
+        Ok(())
+    }
+
+    fn within(&self, said: Option<Duration>) -> Duration {
+        said.unwrap_or_else(|| self.0.pace())
+    }
+}
+
+impl Inner {
+    fn step(&self) -> Result<bool, AuthorityError> {
+        let (state, now) = (self.authority.state(), self.clock.now());
+        let fleet = self.view(now);
+        match rotation::next(&state, &fleet, now) {
+            Next::Nothing | Next::Wait(_) => return Ok(false),
+            Next::Publish => {
+                self.authority.publish(now)?;
+                tracing::warn!("the new root is in the bundles");
+            }
+            Next::Activate => {
+                let said = state.rotation.and_then(|change| change.within);
+                let said = said.map(|seconds| Duration::from_secs(seconds.into()));
+                self.authority.activate(said.unwrap_or_else(|| self.pace()), now)?;
+                tracing::warn!(
+                    sidecars = fleet.connected.len(),
+                    "every sidecar trusts the new root: it signs from now on"
+                );
+            }
+            Next::Retire => {
+                self.authority.retire(now)?;
+                tracing::warn!("no leaf of the old root is left: it is no longer trusted");
+            }
+            Next::Reissued => {
+                self.authority.reissued(now)?;
+                tracing::info!("the order to replace leaves is over");
+            }
+        }
+        Ok(true)
+    }
+
+    fn pace(&self) -> Duration {
+        let state = self.authority.state();
+        let longest = state.active().map_or(0, |active| active.longest_leaf);
+        rotation::pace(self.fleet.size(), Duration::from_secs(longest))
+    }
+
+    fn view(&self, now: SystemTime) -> FleetView {
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let (published, trust) = (self.published.borrow().clone(), self.authority.trust());
+        let trust = Arc::clone(&trust.borrow());
+        let domain = self.authority.domain();
+        // First who is there, then who lags: one that comes between is in neither, never taken for one that has it.
+        let connected = self.fleet.connected();
+        // What is published may be older than what the authority says: then nobody can have acknowledged it.
+        let current = published.bundles.own() == trust.bundles.own()
+            && published.bundles.jwt_of(domain) == trust.bundles.jwt_of(domain);
+        let version = published.bundle_version(domain).filter(|_| current);
+        let lagging: Option<Vec<Key>> = version.map(|version| {
+            let asked = (TRUST_BUNDLE_TYPE, domain.as_str());
+            let found = self.fleet.acknowledged(asked, Some(&version)).lagging;
+            found.into_iter().map(|one| (one.id, one.serial)).collect()
+        });
+        let has = |key: &Key| lagging.as_ref().is_some_and(|lagging| !lagging.contains(key));
+        let step_since = self.authority.state().rotation.map(|change| at(change.since));
+        let mut present: BTreeMap<Key, Seen> = BTreeMap::new();
+        let mut seen = Vec::with_capacity(connected.len());
+        for one in connected {
+            let certificate = one.certificate;
+            let key = (certificate.id.clone(), certificate.serial.clone());
+            let acknowledged = has(&key);
+            seen.push(Connected {
+                id: certificate.id,
+                acknowledged,
+                key_id: certificate.authority_key_id,
+                since: step_since.map_or(one.since, |since| since.max(one.since)),
+            });
+            let acknowledged = acknowledged.then_some(trust.sequence);
+            let (since, not_after) = (one.since, certificate.not_after);
+            present.insert(key, Seen { since, not_after, acknowledged });
+        }
+        absent.look(now, present);
+        let gone = absent.without(trust.sequence).into_iter();
+        let gone = gone.map(|(id, until)| Gone { id, until }).collect();
+        FleetView { watching_since: self.watching_since, connected: seen, gone }
+    }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    let moment = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    moment.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// What the steps are called where people read them.
+fn word(step: Step) -> &'static str {
+    match step {
+        Step::Prepared => "prepared",
+        Step::Publishing => "publishing",
+        Step::Reissuing => "reissuing",
+    }
+}
