@@ -49,6 +49,7 @@ mod policies;
 mod policy_tools;
 mod presented;
 mod recorded;
+mod revocation;
 mod servers;
 mod spiffe_rules;
 mod support;

@@ -9,10 +9,11 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use super::ambiguity::Ambiguity;
 use super::callers::Callers;
 use super::carry::carried;
+use super::connections::Connections;
 use super::denial::{self, Audited};
 use super::door::Question;
 use super::engine::{RequestEngines, Said, Told};
-use super::judge::{Judgement, judge};
+use super::judge::by_rules;
 use super::need::{Learned, Need};
 use super::record::{CallerAttributes, Record};
 use super::request::{Envelope, Request};
@@ -23,7 +24,7 @@ use super::snapshot::Snapshot;
 use super::verdict::{Denial, Verdict};
 use crate::authn::{ForwardRules, PeerRules, Unproven, Verifier, WorkloadRoots, authenticate};
 use crate::identity::{Members, SpiffeId, TrustDomain};
-use crate::policy::{HeaderValue, Headers as _, NoRecorder};
+use crate::policy::{HeaderValue, Headers as _};
 use crate::proto::answer::Answer;
 use crate::revocation::RevocationList;
 use crate::runtime::{Asker, Clock};
@@ -38,6 +39,7 @@ pub struct Gate {
     /// Nothing until the certificate of this workload came with the mesh's roots.
     roots: ArcSwapOption<WorkloadRoots>,
     revoked: Revoked,
+    connections: Connections,
     attributes: CallerAttributes,
     engines: Arc<Asker<Said>>,
     clock: Clock,
@@ -113,8 +115,19 @@ impl Gate {
         let snapshot = ArcSwap::from_pointee(snapshot);
         let (forward, roots) = (ForwardRules::nobody(), ArcSwapOption::empty());
         let (attributes, engines) = (CallerAttributes::Omit, Arc::default());
-        let revoked = Revoked::nothing();
-        Self { snapshot, verifier, domain, forward, roots, revoked, attributes, engines, clock }
+        let (revoked, connections) = (Revoked::nothing(), Connections::new(clock.now()));
+        Self {
+            snapshot,
+            verifier,
+            domain,
+            forward,
+            roots,
+            revoked,
+            connections,
+            attributes,
+            engines,
+            clock,
+        }
     }
 
     /// Guards this workload: once it is revoked itself, nothing passes.
@@ -165,6 +178,12 @@ impl Gate {
     #[must_use]
     pub fn revoked(&self) -> Arc<RevocationList> {
         self.revoked.list()
+    }
+
+    /// Whether this peer may hold a bare connection that was admitted before, if none lives longer than `longest`.
+    #[must_use]
+    pub fn may_hold_connection(&self, peer: &SpiffeId, longest: Duration) -> bool {
+        self.connections.may_hold(peer, longest, self.clock.now())
     }
 
     /// The guarded workload has a certificate with this serial number from now on (lower-case hexadecimal).
@@ -284,6 +303,11 @@ impl Gate {
             learned.callers(),
             now,
         );
+        if let (Ok(principals), None) = (&authenticated, &request.http)
+            && let Some(peer) = principals.peer()
+        {
+            self.connections.note(peer.id(), now);
+        }
         let (callers, verdict, audited) = match authenticated {
             Ok(principals) => match self.revoked.caller(&principals, members, now) {
                 Some(denial) => (Callers::Proven(principals), Verdict::Denial(denial), None),
@@ -328,26 +352,6 @@ impl Gate {
         let audited = judged.audited.as_ref().map(|audited| audited.code);
         (judged, Checked { answer, code, audited, ambiguity: None, elapsed })
     }
-}
-
-/// What the rules say, and what they would say if those in audit were enforced.
-type ByRules<'s> = (Verdict<'s>, Option<Audited<'s>>);
-
-/// Judges by the rules, unless engines have to be asked first.
-fn by_rules<'s>(
-    snapshot: &'s Snapshot,
-    request: &Request<'_>,
-    callers: &Callers,
-    (engines, now): (&RequestEngines<'_>, SystemTime),
-) -> Result<ByRules<'s>, Vec<Need>> {
-    let Judgement { decision, audited } =
-        judge(snapshot, request, callers, (engines, now), &mut NoRecorder);
-    let questions = engines.questions(&decision);
-    if !questions.is_empty() {
-        return Err(questions.into_iter().map(Need::Engine).collect());
-    }
-    let audited = audited.map(|decision| Audited::of(decision, callers.user()));
-    Ok((denial::verdict(decision, callers.user()), audited))
 }
 
 /// The span of the Check, joined to the caller's trace.

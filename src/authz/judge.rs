@@ -4,9 +4,13 @@ use std::time::SystemTime;
 
 use super::body::LazyBody;
 use super::callers::Callers;
+use super::denial::{self, Audited};
+use super::engine::RequestEngines;
+use super::need::Need;
 use super::request::Request;
 use super::snapshot::Snapshot;
-use crate::policy::{Body, Decision, Engines, Facts, NoBody, Recorder, RequestFacts};
+use super::verdict::Verdict;
+use crate::policy::{Body, Decision, Engines, Facts, NoBody, NoRecorder, Recorder, RequestFacts};
 
 /// What the rules say of a request.
 pub(super) struct Judgement<'s> {
@@ -58,4 +62,24 @@ pub(super) fn judge<'s>(
         _ => policies.audit(&facts),
     };
     Judgement { decision, audited }
+}
+
+/// What the rules say, and what they would say if those in audit were enforced.
+pub(super) type ByRules<'s> = (Verdict<'s>, Option<Audited<'s>>);
+
+/// Judges by the rules, unless engines have to be asked first.
+pub(super) fn by_rules<'s>(
+    snapshot: &'s Snapshot,
+    request: &Request<'_>,
+    callers: &Callers,
+    (engines, now): (&RequestEngines<'_>, SystemTime),
+) -> Result<ByRules<'s>, Vec<Need>> {
+    let Judgement { decision, audited } =
+        judge(snapshot, request, callers, (engines, now), &mut NoRecorder);
+    let questions = engines.questions(&decision);
+    if !questions.is_empty() {
+        return Err(questions.into_iter().map(Need::Engine).collect());
+    }
+    let audited = audited.map(|decision| Audited::of(decision, callers.user()));
+    Ok((denial::verdict(decision, callers.user()), audited))
 }

@@ -11,6 +11,7 @@ mod callers;
 mod carry;
 mod challenge;
 mod code;
+mod connections;
 mod denial;
 mod door;
 mod engine;

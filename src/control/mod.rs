@@ -157,6 +157,7 @@ impl Control {
         let serving = ready.require("signing");
         let mut published = Published::new(Bundles::new(authority.bundle()));
         discovery::say(&mut published, &authority.trust().borrow());
+        published.revoked = operator::told(&revocations.follow().borrow());
         let (publisher, fleet) = (Publisher::new(published), Fleet::new(clock.clone()));
         federation::tell(&publisher, &federation.handle().foreign().borrow());
         let metrics = Metrics::new();
@@ -282,6 +283,9 @@ impl Control {
         let follow =
             discovery::follow(self.authority.trust(), self.publisher.clone(), tasks.drain());
         tasks.spawn("trust", follow);
+        let follow =
+            operator::publish(self.revocations.follow(), self.publisher.clone(), tasks.drain());
+        tasks.spawn("revoked", follow);
         tasks.spawn("discovery", discovery.task.run(self.publisher));
         let server = Server::builder()
             .timeout(self.limits.patience + SERVICE)

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::identity::SpiffeId;
 
-use super::cluster::{AUTHZ_CLUSTER, SDS_CLUSTER, TOKENS_CLUSTER, blackhole, sidecar};
-use super::model::{Edge, Inbound, Mesh};
+use super::cluster::{self, AUTHZ_CLUSTER, SDS_CLUSTER, TOKENS_CLUSTER, blackhole};
+use super::model::{Edge, Mesh};
 
 /// The most connections that one Envoy takes. Without a bound Envoy warns, and ends when descriptors run out.
 const MAX_CONNECTIONS: u32 = 50_000;
@@ -13,12 +13,16 @@ const MAX_CONNECTIONS: u32 = 50_000;
 /// An Envoy bootstrap, complete in itself. Keys stand in the order in which a person wants to read them.
 #[must_use]
 pub fn bootstrap(mesh: &Mesh) -> Value {
-    let mut clusters =
-        vec![sidecar(SDS_CLUSTER, &mesh.sidecar.sds), sidecar(AUTHZ_CLUSTER, &mesh.sidecar.authz)];
-    clusters.extend(mesh.sidecar.tokens.iter().map(|door| sidecar(TOKENS_CLUSTER, door)));
-    clusters.extend(mesh.inbound.iter().map(Inbound::cluster));
+    let mut clusters = vec![
+        cluster::sidecar(SDS_CLUSTER, &mesh.sidecar.sds),
+        cluster::sidecar(AUTHZ_CLUSTER, &mesh.sidecar.authz),
+    ];
+    let tokens = mesh.sidecar.tokens.iter();
+    clusters.extend(tokens.map(|door| cluster::sidecar(TOKENS_CLUSTER, door)));
+    let sidecar = &mesh.sidecar.sds;
+    clusters.extend(mesh.inbound.iter().map(|one| one.cluster(sidecar)));
     clusters.extend(mesh.edge.iter().map(Edge::cluster));
-    clusters.extend(mesh.outbound.iter().map(|one| one.cluster(&mesh.domain)));
+    clusters.extend(mesh.outbound.iter().map(|one| one.cluster(&mesh.domain, sidecar)));
     clusters.push(blackhole());
     json!({
         "node": node(&mesh.sidecar.identity),

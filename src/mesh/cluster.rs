@@ -7,6 +7,7 @@ use crate::identity::TrustDomain;
 use super::address::{Endpoint, Upstream, set, socket_address};
 use super::config::Protocol;
 use super::model::{Edge, Inbound, Outbound};
+use super::standing::{self, WhileRefused};
 use super::tls;
 
 /// Secret discovery of the sidecar.
@@ -25,9 +26,15 @@ impl Inbound {
         format!("inbound|{}", self.name)
     }
 
-    /// The application behind an inbound listener.
-    pub(super) fn cluster(&self) -> Value {
-        app(&self.cluster_name(), socket_address(self.app), self.protocol)
+    /// The application behind an inbound listener. Requests are judged one by one; connections only once, so the sidecar
+    /// is asked whether they may stand.
+    pub(super) fn cluster(&self, sidecar: &Endpoint) -> Value {
+        let mut cluster = app(&self.cluster_name(), socket_address(self.app), self.protocol);
+        if self.protocol == Protocol::Tcp {
+            let path = standing::inbound(&self.name);
+            standing::ask(&mut cluster, sidecar, (&path, WhileRefused::Judged));
+        }
+        cluster
     }
 }
 
@@ -47,8 +54,9 @@ impl Outbound {
         format!("outbound|{}", self.name)
     }
 
-    /// The other workload's gate, seen from a workload of `own`.
-    pub(super) fn cluster(&self, own: &TrustDomain) -> Value {
+    /// The other workload's gate, seen from a workload of `own`. A certificate is judged once for each connection, so the
+    /// sidecar is asked whether they may stand.
+    pub(super) fn cluster(&self, own: &TrustDomain, sidecar: &Endpoint) -> Value {
         let names = self.upstream.iter().any(|one| matches!(one, Upstream::Name { .. }));
         let kind = if names { "STRICT_DNS" } else { "STATIC" };
         let endpoints = self.upstream.iter().map(Upstream::to_envoy).collect();
@@ -60,6 +68,8 @@ impl Outbound {
             let common = json!({ "max_connection_duration": "900s" });
             speak(&mut cluster, "use_downstream_protocol_config", mirrored(), Some(common));
         }
+        let path = standing::outbound(&self.name);
+        standing::ask(&mut cluster, sidecar, (&path, WhileRefused::Refused));
         cluster
     }
 }

@@ -11,6 +11,7 @@ use super::cluster::{AUTHZ_CLUSTER, BLACKHOLE};
 use super::config::Protocol;
 use super::http::{Door, PeerChain, Question, gate, guarded, outbound};
 use super::model::{Edge, Inbound, Mesh, Outbound};
+use super::standing::LONGEST_CONNECTION;
 use super::tls;
 
 /// How much of what a client says first is kept while the application is being connected.
@@ -45,7 +46,8 @@ impl Mesh {
                 set(&mut proxy, "upstream_connect_mode", json!("ON_DOWNSTREAM_DATA"));
                 set(&mut proxy, "max_early_data_bytes", json!(EARLY_BYTES));
                 // Judged once; so it must end some day.
-                set(&mut proxy, "max_downstream_connection_duration", json!("3600s"));
+                let longest = format!("{}s", LONGEST_CONNECTION.as_secs());
+                set(&mut proxy, "max_downstream_connection_duration", json!(longest));
                 vec![network_ext_authz(&cluster, self.authz_timeout), tcp_filter(&proxy)]
             }
         };

@@ -14,22 +14,26 @@
 mod address;
 mod body;
 mod bootstrap;
+mod callee;
 mod cluster;
 mod config;
 mod http;
 mod listener;
 mod model;
 mod peer_ids;
+mod standing;
 mod tls;
 
 pub use address::{Endpoint, InvalidEndpoint, InvalidUpstream, Upstream};
 pub use body::{LargerBody, RequestBody};
 pub use bootstrap::{bootstrap, to_yaml};
+pub use callee::Callee;
 pub use config::{Config, EdgeConfig, InboundConfig, InvalidName, Name, OutboundConfig, Protocol};
 pub use model::{
     Edge, Fault, ForwardedCertificates, Inbound, InvalidMesh, Mesh, Outbound, Sidecar,
 };
 pub use peer_ids::PeerIds;
+pub use standing::LONGEST_CONNECTION;
 pub use tls::{ALL_ROOTS, OWN_CERTIFICATE, ROOTS};
 
 #[cfg(test)]

@@ -144,6 +144,32 @@ fn federated_trust_domains_are_let_to_the_gate_by_their_own_roots() {
 }
 
 #[test]
+fn connections_that_are_judged_once_ask_whether_they_may_stand() {
+    let bootstrap = bootstrap(&check(GOOD).unwrap());
+    let clusters = bootstrap["static_resources"]["clusters"].as_array().unwrap();
+    let asks = |name: &str| {
+        let cluster = clusters.iter().find(|cluster| cluster["name"] == name).unwrap();
+        let check = &cluster["health_checks"][0];
+        let endpoint = &cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
+        assert_eq!(check.is_null(), endpoint["health_check_config"].is_null(), "{name}");
+        if check.is_null() {
+            return None;
+        }
+        // The sidecar is asked, in plain, and its refusal ends connections.
+        assert_eq!(endpoint["health_check_config"]["address"]["pipe"]["path"], "/run/sds.sock");
+        assert_eq!(cluster["close_connections_on_host_health_failure"], true);
+        let wanted = &check["transport_socket_match_criteria"];
+        assert_eq!(cluster["transport_socket_matches"][0]["match"], *wanted);
+        let new = &cluster["common_lb_config"]["healthy_panic_threshold"];
+        Some((check["http_health_check"]["path"].as_str().unwrap(), new["value"].as_u64()))
+    };
+    assert_eq!(asks("inbound|http"), None, "each request is judged");
+    assert_eq!(asks("edge|public"), None);
+    assert_eq!(asks("inbound|db"), Some(("/standing/inbound/db", None)));
+    assert_eq!(asks("outbound|payments"), Some(("/standing/outbound/payments", Some(0))));
+}
+
+#[test]
 fn bodies_are_handed_on_as_bytes_and_only_where_they_are_asked_for() {
     let filters = |yaml: &str| {
         let text = bootstrap(&check(yaml).unwrap()).to_string();

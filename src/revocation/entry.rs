@@ -73,6 +73,14 @@ impl Words {
         Ok(Self(text.into()))
     }
 
+    /// As much of a text as can stand there; `otherwise` where nothing can.
+    #[must_use]
+    pub fn lossy(text: &str, otherwise: &'static str) -> Self {
+        let plain: String = text.chars().filter(|c| !c.is_control()).collect();
+        let cut = plain.get(..plain.floor_char_boundary(Self::MAX)).unwrap_or_default().trim();
+        Self(if cut.is_empty() { otherwise.into() } else { cut.into() })
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -119,6 +127,9 @@ mod tests {
         for bad in ["", "  ", "a\nb", "a\u{1b}[31m", long.as_str()] {
             assert_eq!(Words::parse(bad), Err(InvalidWords), "{bad:?}");
         }
+        assert_eq!(Words::lossy("a\nb", "-").as_str(), "ab");
+        assert_eq!(Words::lossy(" \n", "-").as_str(), "-");
+        assert_eq!(Words::lossy(&"é".repeat(200), "-").as_str().len(), Words::MAX);
     }
 
     #[test]

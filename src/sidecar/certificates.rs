@@ -4,13 +4,16 @@ use std::future::Future;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
+use futures_util::StreamExt as _;
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tonic::service::Routes;
 
 use super::discovery::{Discovery, DiscoveryStatus, Memory, Revoked, count_discovery};
 use super::in_use::{self, InUseConfig};
 use super::resources::mesh_policy;
+use super::standing::{Asking, Standing};
 use super::{Config, StartError, sds};
 use crate::certs;
 use crate::identity::{SpiffeId, WorkloadIdentity};
@@ -138,11 +141,21 @@ fn places(config: &Config) -> Option<InUseConfig> {
     sds.in_use.clone().or(default)
 }
 
-pub(super) fn serve_sds(tasks: &mut Tasks, server: SecretServer, listener: Listener, drain: Drain) {
+/// Secrets, and whether connections may stand: both are asked for by the Envoy of this workload alone.
+pub(super) fn serve_sds(
+    tasks: &mut Tasks,
+    (server, standing): (SecretServer, Standing),
+    listener: Listener,
+    drain: Drain,
+) {
+    let mut routes = Routes::new(server);
+    let secrets = std::mem::take(routes.axum_router_mut());
+    *routes.axum_router_mut() = secrets.merge(standing.routes());
+    let incoming = listener.incoming().map(|accepted| accepted.map(Asking::new));
     tasks.spawn("sds", async move {
         tonic::transport::Server::builder()
-            .add_service(server)
-            .serve_with_incoming_shutdown(listener.incoming(), async move { drain.begun().await })
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, async move { drain.begun().await })
             .await
     });
 }

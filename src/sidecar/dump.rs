@@ -13,6 +13,7 @@ use super::certificates::{Certificates, Told};
 use super::discovery::Heard;
 use super::in_use::InUse;
 use super::judging::Judging;
+use super::revocations::RevocationStatus;
 use crate::authn::{KeyStatus, OnlineCounts, TokenStatus, Tokens};
 use crate::certs;
 use crate::identity::WorkloadIdentity;
@@ -23,7 +24,7 @@ pub(super) fn dump(
     config: &Config,
     (judging, tokens): (Judging, Option<Tokens>),
     clock: Clock,
-    certificates: Option<&Certificates>,
+    (certificates, revocations): (Option<&Certificates>, RevocationStatus),
 ) -> impl Fn() -> Value + Send + Sync + use<> {
     let config = config.to_json();
     let identity = certificates.map(|c| {
@@ -51,6 +52,7 @@ pub(super) fn dump(
                 "inUse": used(&in_use.last(), identity),
             })),
             "discovery": told.as_ref().map(discovery),
+            "revocations": revocations.to_json(),
             "config": config,
         })
     }

@@ -16,7 +16,9 @@ mod outbound;
 mod referenced;
 mod reload;
 mod resources;
+mod revocations;
 pub mod sds;
+mod standing;
 mod texts;
 pub mod workload_api;
 
@@ -56,6 +58,7 @@ use dump::dump;
 use ext_authz::Door as _;
 use judging::Judging;
 use outbound::Outbound;
+use standing::Standing;
 
 /// A sidecar with everything bound and loaded, not serving yet.
 pub struct Bound {
@@ -160,6 +163,10 @@ impl Bound {
         if let Some(certificates) = &certificates {
             tasks.spawn("roots", judging.follow_roots(certificates, drain.clone()));
         }
+        let standing = Standing::new(drain.clone());
+        let parts = (&judging.gate, certificates.as_ref(), &standing);
+        let around = (&ready, &clock, &metrics);
+        let withdrawn = revocations::start((&config, id), parts, around, &mut tasks)?;
         let mut addresses = Vec::new();
         let service = ExtAuthz::new(
             Arc::clone(&judging.gate),
@@ -177,14 +184,15 @@ impl Bound {
             (Some(sds), Some(certificates)) => {
                 let listener = sds.listen.bind().await?;
                 let address = listener.address().map_err(StartError::Address)?;
-                serve_sds(&mut tasks, certificates.sds.clone(), listener, drain.clone());
+                let service = (certificates.sds.clone(), standing);
+                serve_sds(&mut tasks, service, listener, drain.clone());
                 Some(address)
             }
             (Some(_) | None, _) => None,
         };
         let workload_api = workload_api::start(
             config.workload_api.as_ref(),
-            certificates.as_ref(),
+            certificates.as_ref().map(|_| withdrawn.issued),
             (&clock, &metrics),
             &mut tasks,
         )
@@ -200,7 +208,8 @@ impl Bound {
             admin: admin.address().map_err(StartError::Address)?,
         };
         let tokens = tokens.map(|(_, tokens)| tokens);
-        let dump = dump(&config, (judging, tokens), clock, certificates.as_ref());
+        let status = (certificates.as_ref(), withdrawn.status);
+        let dump = dump(&config, (judging, tokens), clock, status);
         let mut pages = crate::admin::Admin::new(ready.clone(), metrics, dump).with_decisions(log);
         if let Some(certificates) = &certificates {
             let renewal = certificates.renewal.clone();

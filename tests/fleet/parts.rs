@@ -122,6 +122,7 @@ pub fn revocations(count: usize, reason: &str) -> BTreeMap<String, RevokedWorklo
             serial: None,
             until: None,
             reason: reason.to_owned(),
+            by: "uid 0".to_owned(),
         };
         (revoked.name(), revoked)
     });

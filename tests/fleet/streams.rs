@@ -93,8 +93,8 @@ async fn nobody_listens_without_a_good_certificate_of_the_mesh() {
 
     // Revoked, by workload and by serial number.
     let by = |serial: Option<String>| {
-        let revoked =
-            RevokedWorkload { id: id(ORDERS), serial, until: None, reason: String::new() };
+        let (reason, by) = (String::new(), String::new());
+        let revoked = RevokedWorkload { id: id(ORDERS), serial, until: None, reason, by };
         [(revoked.name(), revoked)].into()
     };
     plane.publisher.change(|published| published.revoked = by(None));
@@ -127,8 +127,8 @@ async fn a_stream_ends_with_its_certificate_and_with_its_revocation() {
     };
     assert!(eventually(async || plane.fleet.size() == 2).await);
     plane.publisher.change(|published| {
-        let (until, reason) = (None, "stolen".to_owned());
-        let revoked = RevokedWorkload { id: id(ORDERS), serial: None, until, reason };
+        let (until, reason, by) = (None, "stolen".to_owned(), "uid 0".to_owned());
+        let revoked = RevokedWorkload { id: id(ORDERS), serial: None, until, reason, by };
         published.revoked.insert(revoked.name(), revoked);
     });
     assert_eq!(end(&mut orders).await, Code::PermissionDenied);

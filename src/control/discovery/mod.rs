@@ -66,6 +66,8 @@ impl Task {
     /// Runs until the drain begins. Holds a writer's end, so that what is published stays in force when no other part of
     /// the control plane has anything to change.
     pub(super) async fn run(mut self, _publisher: Publisher) -> Result<(), Infallible> {
+        let mut look = tokio::time::interval(TICK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.drain.begun() => return Ok(()),
@@ -74,8 +76,10 @@ impl Task {
                     let published = Arc::clone(&self.published.borrow_and_update());
                     let before = Arc::clone(&self.catalogues.borrow());
                     self.catalogues.send_replace(Arc::new(catalogue(&published, Some(&before))));
+                    // Whoever is revoked hears of it before its stream ends, so that it withdraws by itself.
+                    continue;
                 }
-                () = tokio::time::sleep(TICK) => {}
+                _ = look.tick() => {}
             }
             let published = Arc::clone(&self.published.borrow());
             self.fleet.end_those_that(|certificate| {

@@ -64,7 +64,11 @@ impl Published {
         now: SystemTime,
     ) -> Option<&RevokedWorkload> {
         let whole = self.revoked.get(id.as_str());
-        let one = self.revoked.get(&format!("{id} {serial}"));
+        // A revoked serial number stands without leading zeros, which DER may have.
+        let one = self
+            .revoked
+            .get(&format!("{id} {serial}"))
+            .or_else(|| self.revoked.get(&format!("{id} {}", serial.trim_start_matches('0'))));
         let standing = |revoked: &&RevokedWorkload| revoked.until.is_none_or(|until| now < until);
         whole.filter(standing).or_else(|| one.filter(standing))
     }

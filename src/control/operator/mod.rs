@@ -21,7 +21,7 @@ use crate::runtime::{Address, Connection, Drain, Listener};
 
 pub(super) use authority::routes as authority;
 pub(super) use caller::Caller;
-pub(super) use revocations::{Desk, routes as revocations, sweep};
+pub(super) use revocations::{Desk, publish, routes as revocations, sweep, told};
 
 /// Serves these routes until the drain begins.
 pub(super) async fn serve(listener: Listener, routes: Router, drain: Drain) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! POST /v1/revocations/lift   {"workload": "ns/shop/sa/orders", "serial": "0a1b"}
 //! ```
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +20,18 @@ use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{Caller, refusal};
 use crate::ca::{is_reserved, workload_id};
+use crate::control::discovery::Publisher;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::revocation::{
-    RawKind, RawRevocation, Revocation, RevocationError, RevocationStore, Revoked, RevokedWorkload,
-    Serial, Subject,
+    self, RawKind, RawRevocation, Revocation, RevocationError, RevocationList, RevocationStore,
+    Revoked, Serial, Subject,
 };
 use crate::runtime::{Clock, Drain};
+use crate::xds::own::RevokedWorkload;
 
 const MAX_BODY: usize = 16 * 1024;
 /// How often it is looked for revocations that ended. The clock may be set, so nothing longer is waited for.
@@ -67,6 +71,31 @@ pub(in crate::control) fn routes(desk: Desk) -> Router {
         .route("/v1/revocations/lift", post(lift))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(desk)
+}
+
+/// What sidecars are told of a list.
+pub(in crate::control) fn told(list: &RevocationList) -> BTreeMap<String, RevokedWorkload> {
+    let told = list.entries().map(|entry| RevokedWorkload::from(&**entry));
+    told.map(|told| (told.name(), told)).collect()
+}
+
+/// Tells sidecars of every change from now on.
+pub(in crate::control) async fn publish(
+    mut lists: watch::Receiver<Arc<RevocationList>>,
+    publisher: Publisher,
+    drain: Drain,
+) -> Result<(), Infallible> {
+    loop {
+        tokio::select! {
+            () = drain.begun() => return Ok(()),
+            changed = lists.changed() => if changed.is_err() {
+                drain.begun().await;
+                return Ok(());
+            },
+        }
+        let list = Arc::clone(&lists.borrow_and_update());
+        publisher.change(|published| published.revoked = told(&list));
+    }
 }
 
 /// Forgets revocations as they end, so that sidecars need not carry them.
@@ -152,7 +181,7 @@ async fn lift(
         let Named { workload, serial } = read(&body)?;
         let id = desk.workload(&workload)?;
         let serial = serial.map(|serial| Serial::parse(&serial)).transpose().map_err(bad)?;
-        let subject = Subject::Workload(RevokedWorkload { id, serial });
+        let subject = Subject::Workload(revocation::RevokedWorkload { id, serial });
         let lifted = desk.store.lift(&subject).map_err(|error| failed(&error))?;
         let Some(lifted) = lifted else {
             let words = format!("{subject} is not revoked; `hopgate revoke list` shows what is");

@@ -24,7 +24,6 @@ pub(super) use config::validate;
 pub use config::{CallerUsers, WorkloadApiConfig};
 
 use super::StartError;
-use super::certificates::Certificates;
 use crate::identity::WorkloadIdentity;
 use crate::proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use crate::runtime::{Address, Clock, Drain, Listener, Tasks};
@@ -93,15 +92,15 @@ impl WorkloadApi {
 /// Binds the socket and starts serving; nothing where the configuration has no Workload API.
 pub(super) async fn start(
     config: Option<&WorkloadApiConfig>,
-    certificates: Option<&Certificates>,
+    identity: Option<watch::Receiver<Option<Arc<WorkloadIdentity>>>>,
     (clock, metrics): (&Clock, &Metrics),
     tasks: &mut Tasks,
 ) -> Result<Option<Address>, StartError> {
-    let (Some(config), Some(certificates)) = (config, certificates) else { return Ok(None) };
+    let (Some(config), Some(identity)) = (config, identity) else { return Ok(None) };
     let callers = config.callers().map_err(StartError::Callers)?;
     let listener = config.bind().await?;
     let address = listener.address().map_err(StartError::Address)?;
-    let api = WorkloadApi::new(certificates.identity.clone(), callers, clock.clone(), metrics);
+    let api = WorkloadApi::new(identity, callers, clock.clone(), metrics);
     tasks.spawn("workload_api", api.serve(listener, tasks.drain()));
     Ok(Some(address))
 }

@@ -6,6 +6,7 @@ use prost::Message as _;
 
 use crate::identity::{InvalidSpiffeId, SpiffeId};
 use crate::proto::discovery;
+use crate::revocation::{Revocation, Serial, Subject, Until, Words};
 
 use super::Encoded;
 
@@ -25,6 +26,8 @@ pub struct RevokedWorkload {
     pub until: Option<SystemTime>,
     /// Why, as the operator said it; cut to 200 characters on the wire.
     pub reason: String,
+    /// Who revoked it.
+    pub by: String,
 }
 
 /// A message is no revocation. It must not be passed over: what it revokes would stay trusted.
@@ -79,7 +82,7 @@ impl RevokedWorkload {
     /// # Errors
     /// When the message is damaged, or name and content differ.
     pub fn decode(name: &str, content: &[u8]) -> Result<Self, InvalidRevoked> {
-        let discovery::RevokedWorkload { spiffe_id, serial, until, reason } =
+        let discovery::RevokedWorkload { spiffe_id, serial, until, reason, by } =
             discovery::RevokedWorkload::decode(content)
                 .map_err(|source| InvalidRevoked::Unreadable { name: name.to_owned(), source })?;
         let id = SpiffeId::parse(&spiffe_id)
@@ -100,7 +103,7 @@ impl RevokedWorkload {
                     .ok_or_else(|| InvalidRevoked::Until(name.to_owned()))?,
             ),
         };
-        let revoked = Self { id, serial, until, reason };
+        let revoked = Self { id, serial, until, reason, by };
         let found = revoked.name();
         if found == name {
             return Ok(revoked);
@@ -118,7 +121,44 @@ impl RevokedWorkload {
             // Zero would mean for ever; an end before 1970 is as over as one a second later.
             until: self.until.map_or(0, |until| since(until).map_or(1, |s| s.as_secs().max(1))),
             reason: self.reason.chars().take(MAX_REASON_CHARACTERS).collect(),
+            by: self.by.chars().take(MAX_REASON_CHARACTERS).collect(),
         };
         Encoded { name: self.name(), content: message.encode_to_vec() }
+    }
+}
+
+impl From<&Revocation> for RevokedWorkload {
+    fn from(revocation: &Revocation) -> Self {
+        let Revocation { subject: Subject::Workload(workload), since: _, until, reason, by } =
+            revocation;
+        Self {
+            id: workload.id.clone(),
+            serial: workload.serial.as_ref().map(ToString::to_string),
+            until: match until {
+                Until::Lifted => None,
+                Until::Moment(end) => Some(*end),
+            },
+            reason: reason.to_string(),
+            by: by.to_string(),
+        }
+    }
+}
+
+impl From<&RevokedWorkload> for Revocation {
+    /// Never fails, because what is left out would be trusted: a serial number that is none revokes the whole workload.
+    /// When it was said is not told.
+    fn from(revoked: &RevokedWorkload) -> Self {
+        let RevokedWorkload { id, serial, until, reason, by } = revoked;
+        let serial = serial.as_deref().and_then(|serial| Serial::parse(serial).ok());
+        Self {
+            subject: Subject::Workload(crate::revocation::RevokedWorkload {
+                id: id.clone(),
+                serial,
+            }),
+            since: SystemTime::UNIX_EPOCH,
+            until: until.map_or(Until::Lifted, Until::Moment),
+            reason: Words::lossy(reason, "no reason was told"),
+            by: Words::lossy(by, "the control plane"),
+        }
     }
 }

@@ -54,8 +54,13 @@ async fn obey(line: &str, count: &mut usize, (publisher, fleet): (&Publisher, &F
             let n = published.revoked.len();
             let id = format!("spiffe://bench.mesh/ns/bench/sa/gone-{n}");
             let id = SpiffeId::parse(&id).unwrap();
-            let revoked =
-                RevokedWorkload { id, serial: None, until: None, reason: "a bench".to_owned() };
+            let revoked = RevokedWorkload {
+                id,
+                serial: None,
+                until: None,
+                reason: "a bench".to_owned(),
+                by: "uid 0".to_owned(),
+            };
             published.revoked.insert(revoked.name(), revoked);
         }),
         "reissue" => publisher.change(|published| {

@@ -1,0 +1,312 @@
+//! What the sidecar does about revocations: the gate refuses by the newest list, connections of revoked peers end, and a
+//! workload that is revoked itself is withdrawn.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::certificates::Certificates;
+use super::discovery::Revoked;
+use super::standing::Standing;
+use super::{Config, InvalidConfig};
+use crate::authz::Gate;
+use crate::identity::{Members, SpiffeId, TrustDomain, WorkloadIdentity};
+use crate::mesh::{Callee, LONGEST_CONNECTION};
+use crate::revocation::{Certificate, Revocation, RevocationList, Subject, Until};
+use crate::runtime::{Clock, Drain, Ready, ReadyFlag, Tasks};
+use crate::telemetry::Metrics;
+
+/// How often it is looked what has ended. The clock may be set, so nothing longer is waited for.
+const TICK: Duration = Duration::from_secs(1);
+/// Envoy may have been told of a connection just before the list came, and open it just after: connections end a second
+/// time after this.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What the control plane tells.
+type Told = watch::Receiver<Arc<Revoked>>;
+pub(super) type Identities = watch::Receiver<Option<Arc<WorkloadIdentity>>>;
+
+/// What the rest of the sidecar takes from here.
+pub(super) struct Withdrawn {
+    pub(super) status: RevocationStatus,
+    /// The workload's identity for whoever asks for it, such as the application: nothing while it is revoked.
+    pub(super) issued: Identities,
+}
+
+/// Who and what a sidecar guards.
+struct Guarded {
+    own: SpiffeId,
+    gate: Arc<Gate>,
+    /// Whom its Envoy calls.
+    callees: Vec<Callee>,
+    standing: Standing,
+    /// The workload's certificate; nothing where the sidecar has none.
+    identity: Option<Identities>,
+}
+
+/// The task that follows the lists.
+struct Revocations {
+    guarded: Guarded,
+    told: Option<Told>,
+    clock: Clock,
+    ready: ReadyFlag,
+    counts: Counts,
+    status: RevocationStatus,
+    held: Arc<RevocationList>,
+    again: Option<tokio::time::Instant>,
+    issued: watch::Sender<Option<Arc<WorkloadIdentity>>>,
+}
+
+/// What `/config` shows. Cloning shares it.
+#[derive(Clone, Default)]
+pub(super) struct RevocationStatus(Arc<Mutex<Shown>>);
+
+#[derive(Default)]
+struct Shown {
+    list: Arc<RevocationList>,
+    own: Option<Arc<Revocation>>,
+}
+
+struct Counts {
+    entries: Gauge,
+    own: Gauge,
+    cuts: Counter,
+}
+
+/// Puts in force what is known, before anything is served, and follows what is told later.
+pub(super) fn start(
+    (config, own): (&Config, SpiffeId),
+    (gate, certificates, standing): (&Arc<Gate>, Option<&Certificates>, &Standing),
+    (ready, clock, metrics): (&Ready, &Clock, &Metrics),
+    tasks: &mut Tasks,
+) -> Result<Withdrawn, InvalidConfig> {
+    let guarded = Guarded {
+        callees: config.callees(&own.trust_domain())?,
+        own,
+        gate: Arc::clone(gate),
+        standing: standing.clone(),
+        identity: certificates.map(|certificates| certificates.identity.clone()),
+    };
+    let told = certificates.and_then(|certificates| certificates.told.as_ref());
+    let told = told.map(|told| told.revoked.clone());
+    let ready = ready.require("revocation");
+    let revocations = Revocations::begin(guarded, (ready, clock.clone()), (told, metrics));
+    let status = revocations.status.clone();
+    let issued = revocations.issued.subscribe();
+    tasks.spawn("revocations", revocations.run(tasks.drain()));
+    Ok(Withdrawn { status, issued })
+}
+
+impl Revocations {
+    /// Puts in force what is known at the start, before anything is served.
+    fn begin(
+        guarded: Guarded,
+        (ready, clock): (ReadyFlag, Clock),
+        (mut told, metrics): (Option<Told>, &Metrics),
+    ) -> Self {
+        let list = told.as_mut().and_then(|told| list(&told.borrow_and_update()));
+        let held = Arc::new(list.unwrap_or_default());
+        guarded.gate.revoke(Arc::clone(&held));
+        let revocations = Self {
+            guarded,
+            told,
+            clock,
+            ready,
+            counts: Counts::register(metrics),
+            status: RevocationStatus::default(),
+            held,
+            again: None,
+            issued: watch::Sender::new(None),
+        };
+        revocations.look();
+        revocations
+    }
+
+    /// Runs until the drain begins.
+    ///
+    /// # Errors
+    /// Never; the type is that of an essential task.
+    async fn run(mut self, drain: Drain) -> Result<(), Infallible> {
+        let mut identity = self.guarded.identity.clone();
+        while !drain.has_begun() {
+            let heard = tokio::select! {
+                () = drain.begun() => break,
+                () = changed(self.told.as_mut()) => true,
+                () = changed(identity.as_mut()) => false,
+                () = tokio::time::sleep(TICK) => false,
+            };
+            let told = self.told.as_mut().filter(|_| heard);
+            if let Some(list) = told.and_then(|told| list(&told.borrow_and_update())) {
+                self.take(Arc::new(list));
+            }
+            self.end_again();
+            self.look();
+        }
+        Ok(())
+    }
+
+    /// Puts a list in force. The gate has it first: whoever comes again is judged by it.
+    fn take(&mut self, list: Arc<RevocationList>) {
+        if self.held == list {
+            return;
+        }
+        self.guarded.gate.revoke(Arc::clone(&list));
+        let before = std::mem::replace(&mut self.held, list);
+        let known: HashMap<&Subject, Until> =
+            before.entries().map(|entry| (&entry.subject, entry.until)).collect();
+        let affected = self.held.entries().any(|entry| {
+            let is_known = known.get(&entry.subject).is_some_and(|until| *until >= entry.until);
+            let Subject::Workload(revoked) = &entry.subject;
+            !is_known && self.guarded.gate.may_hold_connection(&revoked.id, LONGEST_CONNECTION)
+        });
+        tracing::warn!(revocations = self.held.len(), "the list of revocations changed");
+        if affected {
+            self.end_connections();
+            self.again = tokio::time::Instant::now().checked_add(AGAIN);
+        }
+    }
+
+    fn end_connections(&self) {
+        tracing::warn!("a revoked peer may hold a connection, so connections are ended");
+        self.counts.cuts.inc();
+        self.guarded.standing.change(|orders| orders.cuts = orders.cuts.saturating_add(1));
+    }
+
+    fn end_again(&mut self) {
+        if self.again.is_some_and(|again| again <= tokio::time::Instant::now()) {
+            self.again = None;
+            self.end_connections();
+        }
+    }
+
+    /// What holds at this moment: revocations end by the clock, and certificates change.
+    fn look(&self) {
+        let now = self.clock.now();
+        let snapshot = self.guarded.gate.snapshot();
+        let domain = self.guarded.own.trust_domain();
+        let members = Members::of(&domain).with_aliases(&snapshot.mesh().aliases);
+        let identity =
+            self.guarded.identity.as_ref().and_then(|identity| identity.borrow().clone());
+        let serial = identity.as_ref().map(|identity| identity.svid.leaf().serial());
+        let certificate = serial.map_or(Certificate::Unseen, Certificate::Serial);
+        let own = self.held.find(self.guarded.own.as_str(), certificate, members, now).cloned();
+        let revoked = |id: &SpiffeId| {
+            self.held.find(id.as_str(), Certificate::Unneeded, members, now).is_some()
+        };
+        let refused = self
+            .guarded
+            .callees
+            .iter()
+            .filter(|callee| callee.identities.iter().any(revoked))
+            .map(|callee| callee.name.to_string())
+            .collect();
+        self.guarded.standing.change(|orders| {
+            orders.own_revoked = own.is_some();
+            orders.refused = refused;
+        });
+        match &own {
+            None => self.ready.met(),
+            Some(entry) => {
+                self.ready.unmet(format!("this workload is revoked: {}", entry.reason));
+            }
+        }
+        let issued = identity.filter(|_| own.is_none());
+        self.issued.send_if_modified(|held| {
+            let same = match (&*held, &issued) {
+                (None, None) => true,
+                (Some(held), Some(issued)) => Arc::ptr_eq(held, issued),
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+            held.clone_from(&issued);
+            !same
+        });
+        self.counts.entries.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
+        self.counts.own.set(i64::from(own.is_some()));
+        self.status.show(&self.held, own);
+    }
+}
+
+/// What was told, as a list. More than a list holds is never told by a control plane; then the list before stays.
+fn list(told: &Revoked) -> Option<RevocationList> {
+    RevocationList::new(told.values().map(Revocation::from))
+        .inspect_err(|error| tracing::error!(%error, "a list of revocations is not taken"))
+        .ok()
+}
+
+/// Resolves when there is another value; never where nobody tells one.
+async fn changed<T>(values: Option<&mut watch::Receiver<T>>) {
+    if let Some(values) = values
+        && values.changed().await.is_ok()
+    {
+        return;
+    }
+    // Whoever told ended, which ends the process elsewhere.
+    std::future::pending().await
+}
+
+impl RevocationStatus {
+    fn show(&self, list: &Arc<RevocationList>, own: Option<Arc<Revocation>>) {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *shown, Shown { list: Arc::clone(list), own });
+        if let (None, Some(own)) = (&before.own, &shown.own) {
+            tracing::error!(reason = %own.reason, "this workload is revoked: its gate refuses everything");
+        } else if before.own.is_some() && shown.own.is_none() {
+            tracing::warn!("this workload is trusted again");
+        }
+    }
+
+    /// How many revocations are known, and that of the workload itself.
+    pub(super) fn to_json(&self) -> Value {
+        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        json!({
+            "known": shown.list.len(),
+            "own": shown.own.as_ref().map(|own| json!({
+                "reason": own.reason.as_str(),
+                "by": own.by.as_str(),
+                "ends": own.until.to_string(),
+            })),
+        })
+    }
+}
+
+impl Counts {
+    fn register(metrics: &Metrics) -> Self {
+        let counts =
+            Self { entries: Gauge::default(), own: Gauge::default(), cuts: Counter::default() };
+        metrics.register(|registry| {
+            registry.register(
+                "revocation_entries",
+                "Revocations that are known here",
+                counts.entries.clone(),
+            );
+            registry.register(
+                "revocation_own",
+                "1 while the workload itself is revoked, else 0",
+                counts.own.clone(),
+            );
+            registry.register(
+                "revocation_cuts",
+                "How often bare connections were ended because a revoked peer might hold one",
+                counts.cuts.clone(),
+            );
+        });
+        counts
+    }
+}
+
+impl Config {
+    /// Whom the Envoy beside this sidecar calls.
+    fn callees(&self, domain: &TrustDomain) -> Result<Vec<Callee>, InvalidConfig> {
+        let Some(envoy) = &self.envoy else { return Ok(Vec::new()) };
+        envoy.callees(domain).map_err(|invalid| InvalidConfig {
+            field: "envoy".to_owned(),
+            problem: invalid.to_string(),
+        })
+    }
+}
