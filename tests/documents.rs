@@ -29,6 +29,17 @@ fn yaml_blocks(page: &str) -> Vec<&str> {
     page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
+/// A part of a sidecar's configuration, beside what each has.
+fn around_a_part(block: &str) -> String {
+    let mut whole = "workload: { trustDomain: demo.mesh, namespace: shop, serviceAccount: orders }\n\
+        resources: [resources]\nextAuthz: { listen: [\"unix:authz.sock\"] }\nadmin: { listen: \"unix:admin.sock\" }\n"
+        .to_owned();
+    if !block.contains("\ncertificates:") {
+        whole += "certificates: { files: { certificate: c.pem, key: k.pem, bundle: b.pem } }\n";
+    }
+    whole + block
+}
+
 #[test]
 fn every_yaml_block_is_taken_by_the_product() {
     let scratch = Scratch::new("documents");
@@ -55,6 +66,15 @@ fn every_yaml_block_is_taken_by_the_product() {
                 hopgate::config::control(&file)
                     .unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
                 planes += 1;
+            } else if block.starts_with("# sidecar.yaml\n") {
+                let file = scratch.write("sidecar.yaml", &around_a_part(block));
+                hopgate::config::sidecar(&file, Default::default())
+                    .unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
+                configurations += 1;
+            } else if block.contains("kind: ClusterRole") {
+                let role: Result<k8s_openapi::api::rbac::v1::ClusterRole, _> =
+                    serde_saphyr::from_str(block);
+                role.unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
             } else if block.starts_with("resources:") {
                 Suite::parse(&page, block).unwrap_or_else(|error| panic!("{error}\n{block}"));
                 suites += 1;

@@ -19,11 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::server::ResolvesServerCert;
+use tokio::sync::watch;
 use tonic::transport::Server;
 
 use crate::ca::{
-    Attestor, Authority, AuthorityError, JoinToken, Lifetime, TokenError, TokenStore, is_reserved,
-    workload_id,
+    Attestor, Authority, AuthorityError, JoinToken, Lifetime, TokenError, TokenStore, Trust,
+    is_reserved, workload_id,
 };
 use crate::identity::{Bundles, TrustBundle};
 use crate::revocation::{RevocationError, RevocationStore};
@@ -56,6 +57,8 @@ const SERVICE: Duration = Duration::from_secs(10);
 /// A control plane that is bound and ready to run.
 pub struct Control {
     authority: Arc<Authority>,
+    /// What was last seen of it is published.
+    trust: watch::Receiver<Arc<Trust>>,
     tokens: Arc<TokenStore>,
     attestor: Attestor,
     learner: Learner,
@@ -156,7 +159,8 @@ impl Control {
         let ready = Ready::new();
         let serving = ready.require("signing");
         let mut published = Published::new(Bundles::new(authority.bundle()));
-        discovery::say(&mut published, &authority.trust().borrow());
+        let mut trust = authority.trust();
+        discovery::say(&mut published, &trust.borrow_and_update());
         published.revoked = operator::told(&revocations.follow().borrow());
         let (publisher, fleet) = (Publisher::new(published), Fleet::new(clock.clone()));
         federation::tell(&publisher, &federation.handle().foreign().borrow());
@@ -167,6 +171,7 @@ impl Control {
             fleet,
             metrics,
             authority,
+            trust,
             tokens,
             attestor,
             learner,
@@ -280,8 +285,7 @@ impl Control {
         );
         tasks.spawn("rotation", rotation.clone().run(drain.clone()));
         let discovery = Discovery::new(published, self.fleet, &self.clock, drain.clone());
-        let follow =
-            discovery::follow(self.authority.trust(), self.publisher.clone(), tasks.drain());
+        let follow = discovery::follow(self.trust, self.publisher.clone(), tasks.drain());
         tasks.spawn("trust", follow);
         let follow =
             operator::publish(self.revocations.follow(), self.publisher.clone(), tasks.drain());

@@ -68,7 +68,7 @@ async fn a_bundle_is_acknowledged_once_envoy_has_it() {
 async fn what_envoy_refuses_is_refused_in_its_words_and_the_old_stays() {
     let (_directory, plane, sidecar, server) = mesh().await;
     let good = plane.publisher.current();
-    // Its name and key can be read, which is all that a trust anchor needs; its dates cannot.
+    // Its first second is written as X.690 allows and RFC 5280 does not.
     let broken = broken_root();
     plane.publisher.change(|published| {
         published.bundles = published.bundles.clone().with_own(joined(&plane.bundle, &broken));
@@ -91,14 +91,15 @@ async fn what_envoy_refuses_is_refused_in_its_words_and_the_old_stays() {
     plane.stop().await;
 }
 
-/// A root whose validity is no time.
+/// A root whose first second is a GeneralizedTime without seconds.
 fn broken_root() -> TrustBundle {
     let whole = root("demo.mesh");
     let mut der = whole.roots()[0].to_vec();
     // The dates of rcgen's default begin in 1975, as UTCTime "750101000000Z".
     let date = b"750101000000Z";
     let at = der.windows(date.len()).position(|window| window == date).unwrap();
-    der[at..at + 4].copy_from_slice(b"xxxx");
+    der[at - 2] = 0x18;
+    der[at..at + date.len()].copy_from_slice(b"197501010000Z");
     TrustBundle::new(domain(), vec![CertificateDer::from(der)]).unwrap()
 }
 

@@ -25,7 +25,7 @@ async fn everybody_hears_of_a_change_and_is_counted() {
     for identity in identities {
         let mut subscriber = Subscriber::connect(&plane, &identity, &clock).await;
         listening.spawn(async move {
-            while let Ok(Some(update)) = subscriber.next().await {
+            while let Ok(Some(update)) = subscriber.whenever().await {
                 subscriber.accept(&update).await;
             }
         });

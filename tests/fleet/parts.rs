@@ -53,6 +53,12 @@ impl Subscriber {
         Ok(answer.map(|answer| self.follower.read(answer).unwrap()))
     }
 
+    /// As [`Subscriber::next`], however long it takes.
+    pub async fn whenever(&mut self) -> Result<Option<Update>, tonic::Status> {
+        let answer = self.subscription.next().await?;
+        Ok(answer.map(|answer| self.follower.read(answer).unwrap()))
+    }
+
     pub async fn update(&mut self) -> Update {
         self.next().await.unwrap().expect("the stream is open")
     }

@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -21,6 +22,8 @@ use super::vault::{Files, Found, Kept, STATE, Vault};
 const GENERATIONS: &str = "generations";
 /// The trusted roots, for people to copy.
 pub(super) const ROOTS: &str = "root.pem";
+/// How often the lock is tried, and the pause after each time.
+const LET_GO: (u32, Duration) = (20, Duration::from_millis(50));
 const LOCK: &str = "lock";
 const TOKENS: &str = "join-tokens";
 /// What may stand in a directory in which an authority is made for the first time.
@@ -250,6 +253,8 @@ fn is_secret(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "key")
 }
 
+/// Tries a few times: a process that is ending, or a child of one that has not begun its program yet, lets go soon.
+#[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
 fn lock(directory: &Path) -> Result<fs::File, StoreError> {
     let path = directory.join(LOCK);
     let file = fs::OpenOptions::new()
@@ -258,16 +263,18 @@ fn lock(directory: &Path) -> Result<fs::File, StoreError> {
         .write(true)
         .open(&path)
         .map_err(failed("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(directory.to_path_buf())),
-        Err(fs::TryLockError::Error(source)) => {
-            Err(StoreError::Io { action: "lock", path, source })
+    for _ in 0..LET_GO.0 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LET_GO.1),
+            Err(fs::TryLockError::Error(source)) => {
+                return Err(StoreError::Io { action: "lock", path, source });
+            }
         }
     }
+    Err(StoreError::InUse(directory.to_path_buf()))
 }
 
-/// The names in a directory; none if it is absent.
 fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

@@ -25,15 +25,13 @@ pub(in crate::control) fn say(published: &mut Published, trust: &Trust) {
         .map(|order| ReissueOrder { issued_before: order.issued_before, within: order.within });
 }
 
-/// Follows the authority until the drain begins.
+/// Follows the authority until the drain begins. What `trust` was last seen to hold is said already.
 pub(in crate::control) async fn follow(
     mut trust: watch::Receiver<Arc<Trust>>,
     publisher: Publisher,
     drain: Drain,
 ) -> Result<(), Infallible> {
     loop {
-        let now = Arc::clone(&trust.borrow_and_update());
-        publisher.change(|published| say(published, &now));
         tokio::select! {
             () = drain.begun() => return Ok(()),
             changed = trust.changed() => if changed.is_err() {
@@ -42,5 +40,7 @@ pub(in crate::control) async fn follow(
                 return Ok(());
             },
         }
+        let now = Arc::clone(&trust.borrow_and_update());
+        publisher.change(|published| say(published, &now));
     }
 }

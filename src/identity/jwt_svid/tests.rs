@@ -218,11 +218,11 @@ fn only_a_key_of_the_subject_s_trust_domain_counts() {
 #[test]
 fn the_keys_are_found_by_the_trust_domain_that_the_token_names() {
     let signer = Signer::p256("one");
-    let certificate = rcgen::generate_simple_self_signed(vec!["root".to_owned()]).unwrap();
-    let own = TrustBundle::new(
-        TrustDomain::parse("own.mesh").unwrap(),
-        vec![certificate.cert.der().clone()],
-    );
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let root = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let own = TrustBundle::new(TrustDomain::parse("own.mesh").unwrap(), vec![root.der().clone()]);
     let bundles = Bundles::new(own.unwrap());
     let token = signer.claims(&good());
     let refused = JwtSvid::verify(&token, &bundles, "payments", at(NOW));
