@@ -3,11 +3,12 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use hopgate::identity::{Leaf, PrivateKey, TrustBundle};
+use hopgate::certs;
+use hopgate::identity::{Leaf, PrivateKey, SpiffeId, TrustBundle};
 use hopgate::runtime::Clock;
 use tonic::{Code, Status};
 
-use crate::certificates::parts::{Call, Directory, Office, Plane, csr, ders};
+use crate::certificates::parts::{Call, Directory, Office, Plane, Sidecar, csr, ders};
 use crate::support::kube::{Namespace, server};
 use crate::support::opa::free_port;
 
@@ -176,4 +177,76 @@ async fn the_program_itself_asks_the_api_server() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(leaf.id().as_str(), format!("spiffe://demo.mesh/ns/{}/sa/orders", shop.name));
+}
+
+#[tokio::test]
+async fn control_does_not_start_without_what_its_attestors_need() {
+    let directory = Directory::new();
+    for (more, words) in [
+        (
+            "kubernetes: { kubeconfig: nowhere }\nattest: { kubernetes: { audience: hopgate } }\n",
+            "nowhere",
+        ),
+        ("attest: { kubernetes: { audience: hopgate } }\n", "does not run in a pod"),
+        (
+            "attest: { x509: [{ name: corp, caFile: nowhere.pem, workloads: [] }] }\n",
+            "attest.x509 \"corp\"",
+        ),
+        ("dnsNames: [{ workload: ns/shop/sa/orders, names: ['*.shop'] }]\n", "dnsNames[0].names"),
+    ] {
+        let text = format!("trustDomain: demo.mesh\nlisten: 127.0.0.1:0\ndirectory: ca\n{more}");
+        let mut config: hopgate::control::Config = serde_saphyr::from_str(&text).unwrap();
+        config.resolve(&directory.path(""));
+        let error = match hopgate::control::Control::bind(&config, Clock::system()).await {
+            Ok(_) => panic!("it starts: {more}"),
+            Err(error) => error,
+        };
+        let mut told = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            told += &format!(": {error}");
+            cause = error.source();
+        }
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_is_certified_for_as_long_as_its_pod_lives() {
+    let shop = Namespace::new("shop").await;
+    shop.service_account("orders").await;
+    let uid = shop.pod("orders-1", "orders").await;
+    let directory = Directory::new();
+    let clock = Clock::manual(SystemTime::now());
+    let more = format!(
+        "kubernetes: {{ kubeconfig: {} }}\nattest: {{ kubernetes: {{ audience: {AUDIENCE} }} }}\n",
+        server().kubeconfig.display()
+    );
+    let plane = Plane::start_with(&directory, &clock, "127.0.0.1:0", &more).await;
+    let token = shop.token("orders", AUDIENCE, Some(("orders-1", &uid))).await;
+    // As a kubelet writes it for a container that runs as another user.
+    directory.write("token", &token, 0o644);
+    let mut config: certs::Config = serde_saphyr::from_str(&format!(
+        "control: {{ server: \"https://localhost:{}\", caFile: roots.pem, serviceAccountTokenFile: token }}\n\
+         stateDirectory: state\n",
+        plane.port
+    ))
+    .unwrap();
+    config.resolve(&directory.path(""));
+    let workload = SpiffeId::parse(&format!("spiffe://demo.mesh/ns/{}/sa/orders", shop.name));
+    let workload = workload.unwrap();
+    let mut sidecar = Sidecar::start_as(&workload, &config, &clock);
+    let first = sidecar.other_than(None).await.unwrap();
+    assert_eq!(*sidecar.identity.borrow().as_ref().unwrap().svid.id(), workload);
+    sidecar.handle.renew_now();
+    let second = sidecar.other_than(Some(&first)).await.unwrap();
+
+    shop.delete_pod("orders-1").await;
+    clock.advance(Duration::from_secs(11));
+    sidecar.handle.renew_now();
+    // The API server itself may know the token for a moment longer; the pod is gone at once.
+    sidecar.error("service-account token").await;
+    assert_eq!(sidecar.serial(), Some(second), "what it has lasts its lifetime");
+    sidecar.stop().await;
+    plane.stop().await;
 }

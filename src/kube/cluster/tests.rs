@@ -82,3 +82,84 @@ async fn half_an_identity_is_none() {
     let missing = Cluster::connect(&config, &Clock::system()).await.unwrap_err();
     assert!(missing.to_string().contains("/nonexistent/config"), "{missing}");
 }
+
+#[tokio::test]
+async fn outside_of_a_pod_there_is_no_service_account() {
+    let error = Cluster::connect(&Config::default(), &Clock::system()).await.unwrap_err();
+    assert!(matches!(error, ClusterError::NotInPod(_)), "{error}");
+}
+
+/// A server of TLS that says `ok` to everything, with a certificate of this root.
+async fn serve(root: &rcgen::Issuer<'static, rcgen::KeyPair>) -> u16 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, root).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let Ok(mut tls) = acceptor.accept(tcp).await else { continue };
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(tls.read_u8().await.unwrap());
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+            tls.write_all(answer).await.unwrap();
+            drop(tls.shutdown().await);
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "ends with the runtime of its test")]
+    tokio::spawn(serving);
+    port
+}
+
+#[tokio::test]
+async fn roots_that_the_cluster_replaces_are_read_again() {
+    let directory = std::env::temp_dir().join(format!("hopgate-roots-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("ca.crt");
+    let root = |name: &str| {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        (pem, rcgen::Issuer::new(params, key))
+    };
+    let ((old, _), (new, issuer)) = (root("old"), root("new"));
+    let port = serve(&issuer).await;
+    fs::write(&file, &old).unwrap();
+    let mut config = kube::Config::new(format!("https://localhost:{port}").parse().unwrap());
+    config.root_cert_file = Some(file.clone());
+    let clock = Clock::manual(SystemTime::UNIX_EPOCH + ROOTS_AGE);
+    let cluster = Cluster::with(&config, &clock).unwrap();
+    let ask = async || {
+        let request = http::Request::get("/").body(Vec::new()).unwrap();
+        cluster.client().request_text(request).await
+    };
+    assert!(ask().await.is_err(), "a server of another root");
+    fs::write(&file, &new).unwrap();
+    assert!(ask().await.is_err(), "not looked at again yet");
+    clock.advance(ROOTS_AGE);
+    assert_eq!(ask().await.unwrap(), "ok");
+    // What cannot be read leaves the last good ones in force.
+    fs::write(&file, "damaged").unwrap();
+    clock.advance(ROOTS_AGE);
+    assert_eq!(ask().await.unwrap(), "ok");
+    fs::write(&file, &old).unwrap();
+    clock.advance(ROOTS_AGE);
+    assert!(ask().await.is_err(), "the old root is in force again");
+    fs::remove_dir_all(directory).unwrap();
+}
