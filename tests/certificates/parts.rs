@@ -324,7 +324,7 @@ impl Sidecar {
         let changed = self
             .identity
             .wait_for(|held| held.as_ref().map(|held| held.svid.leaf().serial()) != old);
-        let waited = tokio::time::timeout(Duration::from_secs(15), changed).await;
+        let waited = tokio::time::timeout(Duration::from_secs(60), changed).await;
         assert!(waited.is_ok(), "nothing changed: {:?}", self.handle.status());
         drop(waited);
         self.serial()
@@ -333,7 +333,7 @@ impl Sidecar {
     /// Waits until the status says an error that contains `words`.
     pub async fn error(&self, words: &str) {
         let error = || self.handle.status().last_error.unwrap_or_default();
-        for _ in 0..150 {
+        for _ in 0..600 {
             if error().contains(words) {
                 return;
             }
