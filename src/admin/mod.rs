@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use crate::runtime::{Address, Connection, Drain, Listener, Ready};
+use crate::runtime::{Drain, HttpListener, Listener, Ready};
 use crate::telemetry::{DecisionLog, Metrics};
 
 /// What the pages show. Cloning shares it.
@@ -83,7 +83,7 @@ impl Admin {
         }
         let routes = routes.layer(from_fn(only_local_names)).with_state(self);
         async move {
-            axum::serve(Accept(listener), routes)
+            axum::serve(HttpListener(listener), routes)
                 .with_graceful_shutdown(async move { drain.begun().await })
                 .await
         }
@@ -141,29 +141,4 @@ async fn only_local_names(headers: HeaderMap, request: Request, next: Next) -> R
         return next.run(request).await;
     }
     (StatusCode::FORBIDDEN, "the admin pages answer to local names only\n").into_response()
-}
-
-/// Our listener as axum wants it.
-struct Accept(Listener);
-
-impl axum::serve::Listener for Accept {
-    type Io = Connection;
-    type Addr = Option<Address>;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            match self.0.accept().await {
-                Ok(connection) => return (connection, None),
-                Err(error) => {
-                    // Out of file descriptors, for example: others may close some.
-                    tracing::warn!(%error, "admin connection not accepted");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.address().map(Some)
-    }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, watch};
 
 use crate::identity::{Bundles, InvalidBundle, SpiffeId, WorkloadIdentity};
-use crate::runtime::{Clock, Drain, FileError, WatchError, read_limited};
+use crate::runtime::{Clock, Drain, FileError, WatchError, dice, read_limited};
 
 use super::config::{Config, Source};
 use super::control_source::ControlTask;
@@ -201,11 +201,7 @@ fn kept_on_disk(directory: &Path) -> Option<String> {
     Some(file_system)
 }
 
-/// One random draw. Without random numbers the middle is taken: the spread is lost, nothing else.
+/// One random draw.
 pub(super) fn draw() -> Jitter {
-    let mut bytes = [0; 4];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => Jitter::new(f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)),
-        Err(_) => Jitter::new(0.5),
-    }
+    Jitter::new(dice())
 }

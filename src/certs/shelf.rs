@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 use crate::identity::WorkloadIdentity;
+use crate::runtime::with_causes;
 
 /// How a workload's certificate stands, for the admin page and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,18 +127,6 @@ impl Shelf {
 
 pub(super) fn lock(status: &Mutex<Status>) -> std::sync::MutexGuard<'_, Status> {
     status.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An error with its causes on one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn rfc3339(time: SystemTime) -> String {

@@ -1,8 +1,10 @@
-//! One call to the operator's door of a control plane.
+//! The operator's door of a control plane: where it is, and one call to it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::runtime::Address;
@@ -10,6 +12,34 @@ use crate::runtime::Address;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// All revocations fit into this.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+// Which control plane is asked, and how it is shown. No doc comment: clap would take it for the verb's.
+#[derive(Debug, Args)]
+pub(super) struct OperatorArgs {
+    /// The operator's socket of the control plane
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        required_unless_present = "config",
+        conflicts_with = "config"
+    )]
+    operator: Option<Address>,
+    /// The control plane's configuration file (YAML), which names the socket
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The form of what stands on stdout
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub(super) output: Output,
+}
+
+/// The form of what stands on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
 
 /// What it said.
 pub(super) struct Told {
@@ -24,6 +54,20 @@ pub(super) fn get(address: &Address, path: &str) -> anyhow::Result<Told> {
 
 pub(super) fn post(address: &Address, path: &str, body: &Value) -> anyhow::Result<Told> {
     call(address, path, Some(body))
+}
+
+impl OperatorArgs {
+    /// # Errors
+    /// When the configuration file cannot be read.
+    pub(super) fn address(&self) -> anyhow::Result<Address> {
+        match (&self.operator, &self.config) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, Some(file)) => Ok(crate::config::control(file)?.operator()),
+            (None, None) => {
+                anyhow::bail!("say with --operator or --config where the control plane is")
+            }
+        }
+    }
 }
 
 impl Told {
@@ -79,4 +123,9 @@ fn call(address: &Address, path: &str, body: Option<&Value>) -> anyhow::Result<T
         })?;
         Ok(Told { from: from.clone(), status, body })
     })
+}
+
+/// A duration as a person writes it, such as 10m.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())
 }

@@ -2,18 +2,17 @@
 
 mod report;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::operator as call;
+use super::operator::{self as call, OperatorArgs, duration};
 use crate::revocation::Words;
-use crate::runtime::{Address, Clock};
+use crate::runtime::Clock;
 
 /// Trust a workload no longer, see who is revoked, trust again
 ///
@@ -43,14 +42,14 @@ struct WorkloadArgs {
     #[arg(long, value_name = "TEXT", value_parser = words)]
     reason: String,
     #[command(flatten)]
-    common: Common,
+    common: OperatorArgs,
 }
 
 /// Show what is revoked
 #[derive(Debug, Args)]
 struct ListArgs {
     #[command(flatten)]
-    common: Common,
+    common: OperatorArgs,
 }
 
 /// Trust again
@@ -59,7 +58,7 @@ struct LiftArgs {
     #[command(flatten)]
     named: Named,
     #[command(flatten)]
-    common: Common,
+    common: OperatorArgs,
 }
 
 #[derive(Debug, Args)]
@@ -70,33 +69,6 @@ struct Named {
     /// Only its certificate with this serial number (hexadecimal, colons allowed)
     #[arg(long, value_name = "SERIAL")]
     serial: Option<String>,
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    /// The operator's socket of the control plane
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        required_unless_present = "config",
-        conflicts_with = "config"
-    )]
-    operator: Option<Address>,
-    /// The control plane's configuration file (YAML), which names the socket
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The form of what stands on stdout
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
-
-/// The form of what stands on stdout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// One JSON object
-    Json,
 }
 
 /// Runs the verb: 0 when it is done, 1 when there was nothing to lift, 2 when the control plane could not be asked or
@@ -155,18 +127,6 @@ impl Named {
     }
 }
 
-impl Common {
-    fn address(&self) -> anyhow::Result<Address> {
-        match (&self.operator, &self.config) {
-            (Some(address), _) => Ok(address.clone()),
-            (None, Some(file)) => Ok(crate::config::control(file)?.operator()),
-            (None, None) => {
-                anyhow::bail!("say with --operator or --config where the control plane is")
-            }
-        }
-    }
-}
-
 /// Whole seconds, rounded up: a revocation never ends early.
 fn moment(now: SystemTime, after: Duration) -> anyhow::Result<String> {
     let far = || anyhow::anyhow!("--until: is too far away");
@@ -175,10 +135,6 @@ fn moment(now: SystemTime, after: Duration) -> anyhow::Result<String> {
     let seconds = since.as_secs().saturating_add(u64::from(since.subsec_nanos() > 0));
     let end = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds)?).map_err(|_| far())?;
     end.format(&Rfc3339).map_err(|_| far())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
 fn words(text: &str) -> Result<String, String> {

@@ -22,6 +22,7 @@ mod tls;
 pub use options::HttpOptions;
 pub use tls::{ClientIdentity, Roots};
 
+use crate::runtime::with_causes;
 use guard::{ForbiddenName, Guard};
 
 /// A GET is led on at most this often.
@@ -303,7 +304,7 @@ fn build(guard: &Guard, tls: ClientConfig, proxy: Option<Proxy>) -> Result<Clien
         Some(proxy) => builder.proxy(proxy),
         None => builder,
     };
-    builder.build().map_err(|error| HttpError::Internal(chain(&error.without_url())))
+    builder.build().map_err(|error| HttpError::Internal(with_causes(&error.without_url())))
 }
 
 /// The proxy is dialled by us, so its address is judged like any other; plain http to it is usual, as what goes
@@ -371,18 +372,7 @@ fn failed(error: reqwest::Error) -> HttpError {
         }
         source = cause.source();
     }
-    HttpError::Unreachable(chain(&error))
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    HttpError::Unreachable(with_causes(&error))
 }
 
 #[cfg(test)]

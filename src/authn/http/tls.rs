@@ -10,7 +10,8 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore, client::WantsClientCert
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use zeroize::Zeroizing;
 
-use super::{HttpError, chain};
+use super::HttpError;
+use crate::runtime::with_causes;
 
 /// Whom to trust over https.
 #[derive(Debug, Clone)]
@@ -44,7 +45,7 @@ pub(super) fn config(
     let builder = || {
         ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| HttpError::Internal(chain(&error)))
+            .map_err(|error| HttpError::Internal(with_causes(&error)))
     };
     let given = match (ca_pem, roots) {
         (_, Roots::Judged(judge)) => {
@@ -78,7 +79,7 @@ fn present(
     let Some(ClientIdentity { chain_pem, key_pem }) = identity else {
         return Ok(trusting.with_no_client_auth());
     };
-    let wrong = |error: &dyn Error| HttpError::Identity(chain(error));
+    let wrong = |error: &dyn Error| HttpError::Identity(with_causes(error));
     let certificates = certificates(chain_pem).map_err(|why| HttpError::Identity(why.into()))?;
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| wrong(&error))?;
     trusting.with_client_auth_cert(certificates, key).map_err(|error| wrong(&error))
@@ -88,7 +89,7 @@ fn present(
 fn read_roots(pem: &[u8]) -> Result<RootCertStore, HttpError> {
     let mut store = RootCertStore::empty();
     for certificate in certificates(pem).map_err(|why| HttpError::Ca(why.into()))? {
-        store.add(certificate).map_err(|error| HttpError::Ca(chain(&error)))?;
+        store.add(certificate).map_err(|error| HttpError::Ca(with_causes(&error)))?;
     }
     Ok(store)
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::config::{InvalidTarget, TargetConfig};
 use super::grant::{Grant, GrantError, Granted};
 use super::schedule::{Life, life, pause};
-use crate::runtime::{Clock, Drain};
+use crate::runtime::{Clock, Drain, dice};
 
 /// The longest sleep: a clock that jumped is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -145,14 +145,5 @@ impl TokenSource {
                 () = tokio::time::sleep(rest) => {}
             }
         }
-    }
-}
-
-/// Between 0 and 1; zero if there is no randomness, which only costs the jitter.
-fn dice() -> f64 {
-    let mut bytes = [0; 2];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => f64::from(u16::from_be_bytes(bytes)) / f64::from(u16::MAX),
-        Err(_) => 0.0,
     }
 }

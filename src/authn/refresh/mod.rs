@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::runtime::{Clock, Drain};
+use crate::runtime::{Clock, Drain, dice};
 
 use super::http::HttpClient;
 use super::provider::Providers;
@@ -126,7 +126,7 @@ impl KeyRefresh {
             Ok((job, outcome)) => {
                 report(&job, &outcome);
                 let now = self.shared.clock.now();
-                self.shared.table().ended(job, outcome, now, dice())
+                self.shared.table().ended(job, outcome, now, 2.0 * dice() - 1.0)
             }
             Err(error) => {
                 // The schedule misses it and fetches again.
@@ -197,15 +197,6 @@ fn report(job: &Job, outcome: &Result<Brought, FetchError>) {
         Err(error) => {
             tracing::warn!(provider, uri, code = error.code(), error = %error, "keys not fetched");
         }
-    }
-}
-
-/// A number between -1 and 1; zero if there is no randomness, which only costs the jitter.
-fn dice() -> f64 {
-    let mut bytes = [0; 2];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => f64::from(i16::from_be_bytes(bytes)) / f64::from(i16::MAX),
-        Err(_) => 0.0,
     }
 }
 

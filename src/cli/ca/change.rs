@@ -1,14 +1,13 @@
 //! `hopgate ca rotate`, `status`, `abort`, `taint`: the authority of a running control plane, and changing its root.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::super::operator as call;
+use super::super::operator::{self as call, OperatorArgs, Output, duration};
 use super::{follow, report};
 use crate::control::Standing;
 use crate::runtime::Address;
@@ -32,7 +31,7 @@ pub(super) struct RotateArgs {
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]
-    common: Common,
+    common: OperatorArgs,
 }
 
 /// Show the generations, and how far a change of the root is
@@ -41,7 +40,7 @@ pub(super) struct RotateArgs {
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
-    common: Common,
+    common: OperatorArgs,
 }
 
 /// Go back to the old root
@@ -56,7 +55,7 @@ pub(super) struct AbortArgs {
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]
-    common: Common,
+    common: OperatorArgs,
 }
 
 /// Have every leaf replaced within a time, under a new issuing key
@@ -71,40 +70,13 @@ pub(super) struct TaintArgs {
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    /// The operator's socket of the control plane
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        required_unless_present = "config",
-        conflicts_with = "config"
-    )]
-    operator: Option<Address>,
-    /// The control plane's configuration file (YAML), which names the socket
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The form of what stands on stdout
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
-
-/// The form of what stands on stdout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// One JSON object
-    Json,
+    common: OperatorArgs,
 }
 
 /// Shows where the authority stands.
 pub(super) fn status(StatusArgs { common }: &StatusArgs) -> anyhow::Result<ExitCode> {
     let standing = ask(&common.address()?)?;
-    common.show(&standing)?;
+    show(common, &standing)?;
     Ok(if report::is_stuck(&standing) { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
@@ -114,7 +86,7 @@ pub(super) fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
     let order = json!({ "withinSeconds": seconds(*within)?, "withoutAbsent": without_absent });
     let standing = order_to(&common.address()?, "rotate", &order)?;
     let goal = standing.change.as_ref().map(|change| change.to);
-    common.to_the_end(standing, *no_wait, |standing| match &standing.change {
+    to_the_end(common, standing, *no_wait, |standing| match &standing.change {
         Some(change) if change.going_back => Outcome::Failed,
         Some(_) => Outcome::NotYet,
         None if goal.is_none_or(|goal| report::is_active(standing, goal)) => Outcome::Done,
@@ -127,7 +99,7 @@ pub(super) fn abort(args: &AbortArgs) -> anyhow::Result<ExitCode> {
     let AbortArgs { within, no_wait, common } = args;
     let order = json!({ "withinSeconds": seconds(*within)? });
     let standing = order_to(&common.address()?, "abort", &order)?;
-    common.to_the_end(standing, *no_wait, |standing| match &standing.change {
+    to_the_end(common, standing, *no_wait, |standing| match &standing.change {
         Some(_) => Outcome::NotYet,
         None => Outcome::Done,
     })
@@ -140,7 +112,7 @@ pub(super) fn taint(args: &TaintArgs) -> anyhow::Result<ExitCode> {
     let standing = order_to(&common.address()?, "taint", &order)?;
     // Sidecars begin within the time; the last one needs a moment to be signed and to connect.
     let end = follow::deadline(within.saturating_add(Duration::from_secs(15)));
-    common.to_the_end(standing, *no_wait, move |standing| {
+    to_the_end(common, standing, *no_wait, move |standing| {
         match (standing.done == standing.connected, end.is_over()) {
             (true, _) => Outcome::Done,
             (false, true) => Outcome::Failed,
@@ -149,43 +121,31 @@ pub(super) fn taint(args: &TaintArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-impl Common {
-    fn address(&self) -> anyhow::Result<Address> {
-        match (&self.operator, &self.config) {
-            (Some(address), _) => Ok(address.clone()),
-            (None, Some(file)) => Ok(crate::config::control(file)?.operator()),
-            (None, None) => {
-                anyhow::bail!("say with --operator or --config where the control plane is")
-            }
-        }
+fn show(common: &OperatorArgs, standing: &Standing) -> anyhow::Result<()> {
+    let out = &mut std::io::stdout().lock();
+    match common.output {
+        Output::Json => writeln!(out, "{}", serde_json::to_string(standing)?)?,
+        Output::Text => report::text(standing, out)?,
     }
+    Ok(())
+}
 
-    fn show(&self, standing: &Standing) -> anyhow::Result<()> {
-        let out = &mut std::io::stdout().lock();
-        match self.output {
-            Output::Json => writeln!(out, "{}", serde_json::to_string(standing)?)?,
-            Output::Text => report::text(standing, out)?,
-        }
-        Ok(())
+/// Says on stderr what changes until `judge` knows the outcome, then shows where the authority stands.
+fn to_the_end(
+    common: &OperatorArgs,
+    first: Standing,
+    no_wait: bool,
+    judge: impl Fn(&Standing) -> Outcome,
+) -> anyhow::Result<ExitCode> {
+    if no_wait {
+        show(common, &first)?;
+        return Ok(ExitCode::SUCCESS);
     }
-
-    /// Says on stderr what changes until `judge` knows the outcome, then shows where the authority stands.
-    fn to_the_end(
-        &self,
-        first: Standing,
-        no_wait: bool,
-        judge: impl Fn(&Standing) -> Outcome,
-    ) -> anyhow::Result<ExitCode> {
-        if no_wait {
-            self.show(&first)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let address = self.address()?;
-        let err = &mut std::io::stderr();
-        let (last, done) = follow::follow(first, || ask(&address), judge, err)?;
-        self.show(&last)?;
-        Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(1) })
-    }
+    let address = common.address()?;
+    let err = &mut std::io::stderr();
+    let (last, done) = follow::follow(first, || ask(&address), judge, err)?;
+    show(common, &last)?;
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn ask(address: &Address) -> anyhow::Result<Standing> {
@@ -205,8 +165,4 @@ fn read(told: Value) -> anyhow::Result<Standing> {
 fn seconds(duration: Option<Duration>) -> anyhow::Result<Option<u32>> {
     let seconds = duration.map(|duration| u32::try_from(duration.as_secs()));
     seconds.transpose().map_err(|_| anyhow::anyhow!("--within: is too long"))
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())
 }

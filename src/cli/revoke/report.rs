@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::Output;
+use super::super::operator::Output;
 use crate::revocation::RawRevocation;
 
 /// One revocation was made.

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
 
 use crate::identity::{SpiffeBundle, TrustBundle, TrustDomain};
-use crate::runtime::{Clock, Drain};
+use crate::runtime::{Clock, Drain, dice};
 
 use super::Foreign;
 use super::accept::{Plan, accept};
@@ -359,15 +359,6 @@ impl Kept {
     /// How long ago it was confirmed. A clock that went back counts as now.
     pub(super) fn age(&self, now: SystemTime) -> Duration {
         now.duration_since(self.confirmed).unwrap_or(Duration::ZERO)
-    }
-}
-
-/// One draw of 0 to 1. Without random numbers the middle is taken: the spread is lost, nothing else.
-fn dice() -> f64 {
-    let mut bytes = [0; 4];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
     }
 }
 

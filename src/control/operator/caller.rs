@@ -2,10 +2,8 @@
 
 use std::io;
 
-use tokio::net::UnixStream;
-
 use crate::revocation::{InvalidWords, Words};
-use crate::runtime::Connection;
+use crate::runtime::{Connection, PeerUser};
 
 /// A user of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +15,12 @@ pub(in crate::control) struct Caller {
 impl Caller {
     /// Nobody where it is no unix socket, or the system cannot say.
     pub(super) fn of(connection: &Connection) -> Option<Self> {
-        match connection {
-            Connection::Unix(stream) => Self::at(stream).ok(),
-            Connection::Tcp(_) => None,
-        }
+        connection.peer_user().ok().flatten().map(|PeerUser { uid, gid: _ }| Self { uid })
     }
 
     /// The user of this process.
     pub(super) fn own() -> io::Result<Self> {
-        let (end, _other) = UnixStream::pair()?;
-        Self::at(&end)
+        PeerUser::own().map(|PeerUser { uid, gid: _ }| Self { uid })
     }
 
     /// Root, or whoever runs this process: both could read its keys as well.
@@ -37,10 +31,6 @@ impl Caller {
     /// As an author.
     pub(super) fn words(self) -> Result<Words, InvalidWords> {
         Words::parse(&format!("uid {}", self.uid))
-    }
-
-    fn at(stream: &UnixStream) -> io::Result<Self> {
-        Ok(Self { uid: stream.peer_cred()?.uid() })
     }
 }
 

@@ -17,7 +17,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
 
-use crate::runtime::{Address, Connection, Drain, Listener};
+use crate::runtime::{Drain, HttpListener, Listener};
 
 pub(super) use authority::routes as authority;
 pub(super) use caller::Caller;
@@ -28,7 +28,7 @@ pub(super) async fn serve(listener: Listener, routes: Router, drain: Drain) -> i
     let own = Caller::own()?;
     let routes = routes.layer(from_fn_with_state(own, only_operators));
     let service = routes.into_make_service_with_connect_info::<OtherEnd>();
-    axum::serve(Accept(listener), service)
+    axum::serve(HttpListener(listener), service)
         .with_graceful_shutdown(async move { drain.begun().await })
         .await
 }
@@ -59,37 +59,12 @@ fn refusal(status: StatusCode, words: impl std::fmt::Display) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
-/// Our listener as axum wants it.
-struct Accept(Listener);
-
-impl axum::serve::Listener for Accept {
-    type Io = Connection;
-    type Addr = Option<Address>;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            match self.0.accept().await {
-                Ok(connection) => return (connection, None),
-                Err(error) => {
-                    // Out of file descriptors, for example: others may close some.
-                    tracing::warn!(%error, "operator's connection not accepted");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.address().map(Some)
-    }
-}
-
 /// Who is at the other end, where the system can say.
 #[derive(Debug, Clone, Copy)]
 struct OtherEnd(Option<Caller>);
 
-impl Connected<IncomingStream<'_, Accept>> for OtherEnd {
-    fn connect_info(stream: IncomingStream<'_, Accept>) -> Self {
+impl Connected<IncomingStream<'_, HttpListener>> for OtherEnd {
+    fn connect_info(stream: IncomingStream<'_, HttpListener>) -> Self {
         Self(Caller::of(stream.io()))
     }
 }

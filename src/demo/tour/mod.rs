@@ -9,7 +9,6 @@ mod peer;
 mod token;
 mod user;
 
-use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 
@@ -23,7 +22,7 @@ use super::report::Step;
 use super::service::Name;
 use super::wire::WireError;
 use crate::identity::InvalidSpiffeId;
-use crate::runtime::FileError;
+use crate::runtime::{FileError, with_causes};
 
 /// Why a step could not be tried.
 #[derive(Debug, thiserror::Error)]
@@ -165,15 +164,4 @@ fn with_token(request: reqwest::RequestBuilder, token: Option<&str>) -> reqwest:
         Some(token) => request.bearer_auth(token),
         None => request,
     }
-}
-
-/// An error and what caused it, in one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
