@@ -50,7 +50,7 @@ impl Certificates {
         tasks: &mut Tasks,
     ) -> Result<Option<Self>, StartError> {
         let Some(source) = &config.certificates else { return Ok(None) };
-        let memory = Memory::open(source.state_directory.as_deref(), id);
+        let memory = Memory::open(source.state_directory.as_deref(), id)?;
         let renewal = certs::Renewal::trusting(source, memory.told(), id.clone(), clock.clone())?;
         let identity = renewal.identity();
         let handle = renewal.handle();

@@ -125,6 +125,9 @@ pub enum StartError {
     /// The certificate source is wrong.
     #[error(transparent)]
     Certificates(#[from] certs::RenewalError),
+    /// What the control plane told before cannot be read.
+    #[error(transparent)]
+    Told(#[from] discovery::StoredError),
     /// Nobody could call the Workload API, or anybody.
     #[error("workloadApi.callers: {0}")]
     Callers(workload_api::InvalidCallers),

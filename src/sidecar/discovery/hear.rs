@@ -6,16 +6,18 @@ use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use tokio::time::Instant;
 
 use crate::certs::Reissue;
+use crate::revocation::{MAX_REVOCATIONS, TooMany};
+use crate::runtime::with_causes;
 use crate::sidecar::envoys::EnvoyWord;
 use crate::xds::own::{
     REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload, TRUST_BUNDLE_TYPE,
 };
 use crate::xds::{Follower, Update};
 
+use super::Revoked;
 use super::ledger::Fate;
 use super::link::{Link, LinkError};
 use super::task::Task;
-use super::{Revoked, with_causes};
 
 pub(super) fn reissue(order: &ReissueOrder) -> Reissue {
     let ReissueOrder { issued_before, within } = *order;
@@ -134,6 +136,9 @@ impl Task {
         }
         if unreadable.is_none() {
             update.removed.iter().for_each(|name| drop(revoked.remove(name)));
+        }
+        if revoked.len() > MAX_REVOCATIONS {
+            return self.refuse(link, &update, &TooMany.to_string()).await;
         }
         self.revoked.send_replace(Arc::new(revoked));
         match unreadable {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::identity::{Bundles, TrustBundle, TrustDomain};
+use crate::runtime::with_causes;
 use crate::xds::Update;
 use crate::xds::own::{DomainBundle, TRUST_BUNDLE_TYPE};
 
@@ -93,7 +94,7 @@ impl Ledger {
         let mut bundles = Vec::with_capacity(update.resources.len());
         for resource in &update.resources {
             let bundle = DomainBundle::decode(&resource.name, &resource.content)
-                .map_err(|error| super::with_causes(&error))?;
+                .map_err(|error| with_causes(&error))?;
             if *bundle.domain() == self.domain && bundle.roots().is_none() {
                 return Err(format!("the bundle of {} holds no certificate", self.domain));
             }

@@ -3,7 +3,7 @@
 //! Promised here:
 //! - bundles reach the workload only if its own certificate stays good under them, and only whole;
 //! - the control plane hears "accepted" once the workload's Envoy has what follows from it, and "refused" in Envoy's words;
-//! - without the control plane everything stays as it was told last, also over a restart;
+//! - without the control plane everything stays as it was told last, also over a restart; a memory that is damaged stops it;
 //! - what cannot be read is refused aloud; a revocation beside one that cannot be read is heeded.
 
 mod backoff;
@@ -24,7 +24,8 @@ use tokio::sync::watch;
 
 use crate::certs::{self, ControlServer, InvalidServer, RenewalHandle, Told};
 use crate::identity::{SpiffeId, WorkloadIdentity};
-use crate::runtime::{Clock, Drain};
+use crate::revocation::{MAX_REVOCATIONS, TooMany};
+use crate::runtime::{Clock, Drain, with_causes};
 use crate::xds::own::{
     DomainBundle, KINDS, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload,
     TRUST_BUNDLE_TYPE,
@@ -85,18 +86,14 @@ pub(super) struct Discovery {
 }
 
 impl Memory {
-    /// Reads the state directory. What cannot be read is said, and not used: the control plane tells it again.
-    pub(super) fn open(directory: Option<&Path>, workload: &SpiffeId) -> Self {
+    /// Reads the state directory.
+    ///
+    /// # Errors
+    /// When something is there that cannot be read: whoever was revoked in it would be trusted again.
+    pub(super) fn open(directory: Option<&Path>, workload: &SpiffeId) -> Result<Self, StoredError> {
         let store = directory.map(Store::new);
-        let loaded = store.as_ref().map(|store| store.load(workload.as_str()));
-        let kept = match loaded {
-            Some(Ok(Some(kept))) => kept,
-            Some(Ok(None)) | None => Kept::default(),
-            Some(Err(error)) => {
-                tracing::error!(error = with_causes(&error), "what was told before is lost");
-                Kept::default()
-            }
-        };
+        let loaded = store.as_ref().map(|store| store.load(workload.as_str())).transpose()?;
+        let kept = loaded.flatten().unwrap_or_default();
         let mut memory = Self {
             workload: workload.clone(),
             store,
@@ -107,14 +104,21 @@ impl Memory {
         };
         for (type_url, of_type) in kept.resources {
             for (name, content) in of_type {
-                if let Err(error) = memory.recall(&type_url, &name, &content) {
-                    tracing::error!(error, resource.name = name, "a stored resource is not used");
-                    continue;
+                if let Err(what) = memory.recall(&type_url, &name, &content) {
+                    return Err(memory.foreign(format!("{name:?}: {what}")));
                 }
                 memory.kept.resources.entry(type_url.clone()).or_default().insert(name, content);
             }
         }
-        memory
+        if memory.revoked.len() > MAX_REVOCATIONS {
+            return Err(memory.foreign(TooMany.to_string()));
+        }
+        Ok(memory)
+    }
+
+    fn foreign(&self, what: String) -> StoredError {
+        let path = self.store.as_ref().map(|store| store.path().to_owned()).unwrap_or_default();
+        StoredError::Foreign { path, what }
     }
 
     fn recall(&mut self, type_url: &str, name: &str, content: &[u8]) -> Result<(), String> {
@@ -199,14 +203,5 @@ impl Memory {
     }
 }
 
-/// An error with its causes on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
+#[cfg(test)]
+mod tests;

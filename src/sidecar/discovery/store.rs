@@ -24,7 +24,10 @@ pub enum StoredError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It has not the form in which it is written.
-    #[error("{path} is damaged; it is not used")]
+    #[error(
+        "{path} is damaged, and whoever was revoked in it must not be trusted again; once the control plane can be reached, \
+         remove it: all of it is told again"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -33,7 +36,10 @@ pub enum StoredError {
         source: serde_json::Error,
     },
     /// It is of another version, another workload's, or a content does not match its version.
-    #[error("{path} is not what this workload wrote: {what}; it is not used")]
+    #[error(
+        "{path} is not what this workload wrote ({what}), and whoever was revoked in it must not be trusted again; once the \
+         control plane can be reached, remove it: all of it is told again"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -75,6 +81,10 @@ struct Resource {
 impl Store {
     pub(super) fn new(directory: &Path) -> Self {
         Self { path: directory.join(FILE) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Reads what is there; `None` when nothing was stored yet.

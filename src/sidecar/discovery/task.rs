@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::certs::{ControlServer, RenewalHandle, Trusted};
 use crate::identity::{SpiffeId, WorkloadIdentity};
-use crate::runtime::{Clock, Drain};
+use crate::runtime::{Clock, Drain, dice, with_causes};
 use crate::xds::Follower;
 use crate::xds::own::TRUST_BUNDLE_TYPE;
 
@@ -19,7 +19,7 @@ use super::backoff;
 use super::ledger::Ledger;
 use super::link::{self, Link, LinkError};
 use super::store::{Kept, Store};
-use super::{DiscoveryStatus, Revoked, with_causes};
+use super::{DiscoveryStatus, Revoked};
 use crate::sidecar::sds::SdsStatus;
 
 /// What is not yet stored is stored at the latest after this, and an Envoy that is waited for is looked at.
@@ -78,7 +78,7 @@ impl Task {
                 tracing::info!(reason = text, "connecting to the control plane anew");
                 continue;
             }
-            let wait = backoff::wait(failures, error.failure(), draw());
+            let wait = backoff::wait(failures, error.failure(), dice());
             tracing::warn!(error = text, failures, retry_in = ?wait, "no word from the control plane");
             self.status.disconnected(text);
             tokio::select! {
@@ -254,14 +254,5 @@ async fn changed_or_never(changes: &mut Option<watch::Receiver<u64>>) {
     };
     if !changed {
         std::future::pending::<()>().await;
-    }
-}
-
-/// A number between 0 and 1. Without random numbers the middle is taken: the spread is lost, nothing else.
-fn draw() -> f64 {
-    let mut bytes = [0; 4];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
     }
 }
