@@ -3,7 +3,7 @@
 use crate::identity::{SpiffeId, TrustDomain};
 
 use super::config::{Config, Name};
-use super::model::{Fault, InvalidMesh};
+use super::fault::{Fault, InvalidMesh};
 
 /// A door to another workload, and who may answer there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,7 @@ mod bootstrap;
 mod callee;
 mod cluster;
 mod config;
+mod fault;
 mod http;
 mod listener;
 mod model;
@@ -29,9 +30,8 @@ pub use body::{LargerBody, RequestBody};
 pub use bootstrap::{bootstrap, to_yaml};
 pub use callee::Callee;
 pub use config::{Config, EdgeConfig, InboundConfig, InvalidName, Name, OutboundConfig, Protocol};
-pub use model::{
-    Edge, Fault, ForwardedCertificates, Inbound, InvalidMesh, Mesh, Outbound, Sidecar,
-};
+pub use fault::{Fault, InvalidMesh};
+pub use model::{Edge, ForwardedCertificates, Inbound, Mesh, Outbound, Sidecar};
 pub use peer_ids::PeerIds;
 pub use standing::LONGEST_CONNECTION;
 pub use tls::{ALL_ROOTS, OWN_CERTIFICATE, ROOTS};

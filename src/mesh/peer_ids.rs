@@ -1,6 +1,6 @@
 //! Who may answer on an upstream.
 
-use super::model::Fault;
+use super::fault::Fault;
 use crate::identity::{SpiffeId, TrustDomain};
 
 /// The identities that may answer on an upstream, all of one trust domain, by whose roots they are verified. Never empty:

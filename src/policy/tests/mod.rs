@@ -10,6 +10,7 @@ mod modes;
 mod names;
 mod native;
 mod refused;
+mod request_fields;
 mod seen;
 mod times;
 mod values;
