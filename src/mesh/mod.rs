@@ -22,6 +22,7 @@ mod http;
 mod listener;
 mod model;
 mod peer_ids;
+pub mod pod;
 mod standing;
 mod tls;
 
