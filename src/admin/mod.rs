@@ -1,20 +1,26 @@
-//! Health, readiness, metrics and read-only dumps over HTTP, for this machine only.
+//! Health, readiness, metrics and read-only dumps over HTTP.
+//!
+//! Health, readiness and metrics answer whoever reaches the port: they hold no identity and change nothing. All other
+//! pages are for this machine only, wherever the port listens.
 
 mod decisions;
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::IncomingStream;
 use serde_json::{Value, json};
 
-use crate::runtime::{Drain, HttpListener, Listener, Ready};
+use crate::runtime::{Connection, Drain, HttpListener, Listener, Ready};
 use crate::telemetry::{DecisionLog, Metrics};
 
 /// What the pages show. Cloning shares it.
@@ -67,11 +73,16 @@ impl Admin {
     /// # Errors
     /// When accepting connections fails for good.
     pub fn serve(self, listener: Listener, drain: Drain) -> impl Future<Output = io::Result<()>> {
-        let mut routes = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(readyz))
-            .route("/metrics", get(metrics))
-            .route("/config", get(config));
+        let routes = self.routes().into_make_service_with_connect_info::<OtherEnd>();
+        async move {
+            axum::serve(HttpListener(listener), routes)
+                .with_graceful_shutdown(async move { drain.begun().await })
+                .await
+        }
+    }
+
+    fn routes(self) -> Router {
+        let mut routes = Router::new().route("/config", get(config));
         if self.renew.is_some() {
             routes = routes.route("/renew", post(renew));
         }
@@ -81,12 +92,13 @@ impl Admin {
         if self.certificates.is_some() {
             routes = routes.route("/certificates", get(certificates));
         }
-        let routes = routes.layer(from_fn(only_local_names)).with_state(self);
-        async move {
-            axum::serve(HttpListener(listener), routes)
-                .with_graceful_shutdown(async move { drain.begun().await })
-                .await
-        }
+        routes
+            .fallback(|| async { StatusCode::NOT_FOUND })
+            .layer(from_fn(only_this_machine))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self)
     }
 }
 
@@ -131,14 +143,115 @@ async fn renew(State(admin): State<Admin>) -> StatusCode {
     }
 }
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OtherEnd {
+    /// A unix socket, or a loopback address of this network namespace (`kubectl port-forward` arrives there too).
+    ThisMachine,
+    /// Another address, or one that the system cannot tell.
+    Elsewhere,
+}
+
+impl Connected<IncomingStream<'_, HttpListener>> for OtherEnd {
+    fn connect_info(stream: IncomingStream<'_, HttpListener>) -> Self {
+        match stream.io() {
+            Connection::Unix(_) => Self::ThisMachine,
+            Connection::Tcp(tcp) => Self::of(tcp.peer_addr().ok().map(|address| address.ip())),
+        }
+    }
+}
+
+impl OtherEnd {
+    fn of(address: Option<IpAddr>) -> Self {
+        match address {
+            Some(address) if address.to_canonical().is_loopback() => Self::ThisMachine,
+            Some(_) | None => Self::Elsewhere,
+        }
+    }
+}
+
 /// A page of a stranger, open in a browser on this machine, could reach a loopback port under its own name
 /// (DNS rebinding). It cannot choose the Host header, so only local names are answered.
-async fn only_local_names(headers: HeaderMap, request: Request, next: Next) -> Response {
+async fn only_this_machine(
+    ConnectInfo(from): ConnectInfo<OtherEnd>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Response {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name =
         host.rsplit_once(':').filter(|_| !host.ends_with(']')).map_or(host, |(name, _)| name);
-    if matches!(name, "" | "localhost" | "[::1]") || name.starts_with("127.") {
-        return next.run(request).await;
+    let local = matches!(name, "" | "localhost" | "[::1]") || name.starts_with("127.");
+    match from {
+        OtherEnd::ThisMachine if local => next.run(request).await,
+        OtherEnd::ThisMachine => {
+            (StatusCode::FORBIDDEN, "this page answers to local names only\n").into_response()
+        }
+        OtherEnd::Elsewhere => {
+            (StatusCode::FORBIDDEN, "this page answers this machine only\n").into_response()
+        }
     }
-    (StatusCode::FORBIDDEN, "the admin pages answer to local names only\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::connect_info::MockConnectInfo;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn status(from: OtherEnd, request: &str, host: &str) -> u16 {
+        let (method, path) = request.split_once(' ').unwrap();
+        let routes = Admin::new(Ready::new(), Metrics::new(), || json!({}))
+            .with_renewal(|| {})
+            .with_certificates(|| json!({}))
+            .routes()
+            .layer(MockConnectInfo(from));
+        let request = axum::http::Request::builder().method(method).uri(path).header("host", host);
+        routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn health_and_metrics_answer_everybody_and_the_rest_this_machine() {
+        let (here, elsewhere) = (OtherEnd::ThisMachine, OtherEnd::Elsewhere);
+        for (page, good) in [("GET /healthz", 200), ("GET /readyz", 503), ("GET /metrics", 200)] {
+            for (from, host) in
+                [(here, "localhost:1"), (here, "a.example"), (elsewhere, "10.0.0.9:1")]
+            {
+                assert_eq!(status(from, page, host).await, good, "{page} {from:?} {host}");
+            }
+        }
+        for (page, good) in [
+            ("GET /config", 200),
+            ("GET /certificates", 200),
+            ("POST /renew", 202),
+            ("GET /none", 404),
+        ] {
+            for host in ["localhost:1", "127.0.0.1:1", "[::1]:1", "[::1]"] {
+                assert_eq!(status(here, page, host).await, good, "{page} {host}");
+                assert_eq!(status(elsewhere, page, host).await, 403, "{page} {host}");
+            }
+            for host in ["rebound.example:1", "10.0.0.9", "localhost.example"] {
+                assert_eq!(status(here, page, host).await, 403, "{page} {host}");
+            }
+        }
+    }
+
+    #[test]
+    fn loopback_addresses_are_this_machine() {
+        for (address, expected) in [
+            ("127.0.0.1", OtherEnd::ThisMachine),
+            ("127.9.9.9", OtherEnd::ThisMachine),
+            ("::1", OtherEnd::ThisMachine),
+            ("::ffff:127.0.0.1", OtherEnd::ThisMachine),
+            ("10.0.0.9", OtherEnd::Elsewhere),
+            ("::ffff:10.0.0.9", OtherEnd::Elsewhere),
+            ("fe80::1", OtherEnd::Elsewhere),
+            ("0.0.0.0", OtherEnd::Elsewhere),
+        ] {
+            assert_eq!(OtherEnd::of(Some(address.parse().unwrap())), expected, "{address}");
+        }
+        assert_eq!(OtherEnd::of(None), OtherEnd::Elsewhere);
+    }
 }
