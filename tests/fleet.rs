@@ -3,5 +3,6 @@
 mod envoys;
 mod many;
 mod parts;
+mod seen;
 mod sidecars;
 mod streams;

@@ -39,7 +39,9 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 struct LogArgs {
     /// What to log: error, warn, info, debug or trace, or target=level pairs
+    // Global arguments share one space of names with those of every verb: these must not be any verb's.
     #[arg(
+        id = "log_filter",
         long = "log",
         env = "HOPGATE_LOG",
         default_value = "info",
@@ -48,7 +50,13 @@ struct LogArgs {
     )]
     filter: String,
     /// How log lines look
-    #[arg(long = "log-format", env = "HOPGATE_LOG_FORMAT", default_value = "text", global = true)]
+    #[arg(
+        id = "log_format",
+        long = "log-format",
+        env = "HOPGATE_LOG_FORMAT",
+        default_value = "text",
+        global = true
+    )]
     format: crate::telemetry::LogFormat,
 }
 
@@ -174,4 +182,28 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// clap gives a global argument to every verb unless the verb has one of that id, and then reads the one as the other.
+    #[test]
+    fn no_verb_has_an_argument_of_a_global_name() {
+        fn look(command: &clap::Command, globals: &[clap::Id], path: &str) {
+            for verb in command.get_subcommands() {
+                let path = format!("{path} {}", verb.get_name());
+                for argument in verb.get_arguments() {
+                    assert!(!globals.contains(argument.get_id()), "{path}: {argument}");
+                }
+                look(verb, globals, &path);
+            }
+        }
+        let cli = Cli::command();
+        let globals = cli.get_arguments().filter(|argument| argument.is_global_set());
+        let globals: Vec<_> = globals.map(|argument| argument.get_id().clone()).collect();
+        assert_eq!(globals, ["log_filter", "log_format"]);
+        look(&cli, &globals, "hopgate");
+    }
 }
