@@ -112,6 +112,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "ca",
             "mesh",
             "xds",
+            "kube",
             "admin",
             "sidecar",
             "control",

@@ -49,6 +49,7 @@ fn help_is_as_agreed() {
         &["ca", "status"],
         &["ca", "abort"],
         &["ca", "taint"],
+        &["crds"],
         &["completions"],
     ] {
         let output = hopgate(&[verb, &["--help"]].concat());

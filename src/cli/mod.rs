@@ -7,6 +7,7 @@ mod ca;
 mod cert;
 mod completions;
 mod control;
+mod crds;
 mod demo;
 mod environment;
 mod envoy;
@@ -55,7 +56,8 @@ struct LogArgs {
         long = "log-format",
         env = "HOPGATE_LOG_FORMAT",
         default_value = "text",
-        global = true
+        global = true,
+        value_name = "FORMAT"
     )]
     format: crate::telemetry::LogFormat,
 }
@@ -82,6 +84,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Trust a workload no longer, see who is revoked, trust again
     Revoke(revoke::RevokeArgs),
+    /// Print the CustomResourceDefinitions of hopgate's kinds, for `kubectl apply -f -`
+    Crds(crds::CrdsArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -106,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Cert(args) => cert::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Revoke(args) => revoke::run(&args),
+        Command::Crds(args) => crds::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     outcome.unwrap_or_else(|error| {

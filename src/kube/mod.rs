@@ -5,6 +5,7 @@
 #![warn(clippy::as_conversions)]
 
 mod cluster;
+pub mod crd;
 mod token_review;
 
 pub use cluster::{Cluster, ClusterError, Config};

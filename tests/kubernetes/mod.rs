@@ -1,4 +1,5 @@
 //! Against a real Kubernetes API server.
 
 mod attestation;
+mod crds;
 mod reviews;

@@ -6,11 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use hopgate::kube::crd::{DEFINITIONS, GROUP, VERSION};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::rbac::v1 as rbac;
-use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ObjectMeta, Patch,
+    PatchParams, PostParams,
+};
+use kube::runtime::wait::{await_condition, conditions};
 use serde_json::json;
 
 use super::opa::free_port;
@@ -92,6 +99,22 @@ impl Namespace {
         let namespaces: Api<core::Namespace> = Api::all(client.clone());
         namespaces.create(&PostParams::default(), &namespace).await.unwrap();
         Self { name, client }
+    }
+
+    /// A namespace in an API server that knows hopgate's kinds.
+    pub async fn with_resources(prefix: &str) -> Self {
+        let namespace = Self::new(prefix).await;
+        let definitions: Api<CustomResourceDefinition> = Api::all(namespace.client.clone());
+        let ours = PatchParams::apply("test").force();
+        for definition in DEFINITIONS {
+            let name = format!("{}.{GROUP}", definition.plural);
+            let json = definition.to_json().unwrap();
+            definitions.patch(&name, &ours, &Patch::Apply(json)).await.unwrap();
+            let established =
+                await_condition(definitions.clone(), &name, conditions::is_crd_established());
+            tokio::time::timeout(Duration::from_secs(30), established).await.unwrap().unwrap();
+        }
+        namespace
     }
 
     /// The objects of one kind in it.
@@ -197,6 +220,14 @@ impl Namespace {
         })
         .to_string()
     }
+}
+
+/// The resources of one of hopgate's kinds in a namespace.
+pub fn resources_of(namespace: &Namespace, kind: &str) -> Api<DynamicObject> {
+    let definition = DEFINITIONS.iter().find(|definition| definition.kind == kind).unwrap();
+    let kind = GroupVersionKind::gvk(GROUP, VERSION, kind);
+    let resource = ApiResource::from_gvk_with_plural(&kind, definition.plural);
+    Api::namespaced_with(namespace.client.clone(), &namespace.name, &resource)
 }
 
 fn named(name: &str) -> ObjectMeta {

@@ -3,10 +3,14 @@
 //! A schema is an aid to whoever writes; what is taken is decided by the parser alone. A test holds the two together:
 //! each field that the parser knows is in the schema and the other way round, and every shipped file is valid.
 
+mod structural;
+
 use serde_json::{Map, Value, json};
 
 use super::resource::{API_VERSION, KINDS};
 use super::yaml::{self, YamlError};
+
+pub use structural::structural;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 const DEFINITIONS: &str = "$defs";
@@ -108,5 +112,19 @@ fn document(name: &str, schema: Map<String, Value>, definitions: Map<String, Val
     document.insert("$id".to_owned(), format!("https://hopgate.dev/schema/{name}.json").into());
     document.extend(schema);
     document.insert(DEFINITIONS.to_owned(), definitions.into());
-    Value::Object(document)
+    let mut document = Value::Object(document);
+    remove_validations(&mut document);
+    document
+}
+
+/// Takes out what is for a Kubernetes API server only.
+fn remove_validations(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.shift_remove(structural::VALIDATIONS);
+            fields.values_mut().for_each(remove_validations);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_validations),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
