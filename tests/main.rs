@@ -39,6 +39,7 @@ mod federation;
 mod fleet;
 mod hostile;
 mod import;
+mod istio;
 mod keycloak;
 mod kubernetes;
 mod lifecycle;
