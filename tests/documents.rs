@@ -182,3 +182,36 @@ fn the_page_of_conditions_shows_the_names_as_they_are() {
     }
     assert_eq!(shown, expected, "docs/conditions.md differs; HOPGATE_BLESS=1 writes it anew");
 }
+
+/// A table that names tests is worth what they are: each is there.
+#[test]
+fn the_tests_that_the_page_of_spiffe_names_exist() {
+    let page = std::fs::read_to_string(root().join("docs/spiffe.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| ")).skip(2);
+    let mut sources = String::new();
+    for folder in ["src", "tests"] {
+        gather(&root().join(folder), &mut sources);
+    }
+    let mut seen = 0;
+    for row in rows {
+        let (_, tests) = row.trim_end_matches('|').trim_end().rsplit_once('|').unwrap();
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "a row without a test: {row}");
+        for name in names {
+            assert!(sources.contains(&format!("fn {name}()")), "there is no test {name}: {row}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+fn gather(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            gather(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
