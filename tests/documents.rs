@@ -75,6 +75,10 @@ fn every_yaml_block_is_taken_by_the_product() {
                 let role: Result<k8s_openapi::api::rbac::v1::ClusterRole, _> =
                     serde_saphyr::from_str(block);
                 role.unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
+            } else if block.contains("kind: Role\n") {
+                let role: Result<k8s_openapi::api::rbac::v1::Role, _> =
+                    serde_saphyr::from_str(block);
+                role.unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
             } else if block.starts_with("resources:") {
                 Suite::parse(&page, block).unwrap_or_else(|error| panic!("{error}\n{block}"));
                 suites += 1;

@@ -44,7 +44,7 @@ pub use supplied::SuppliedFiles;
 pub use token::{
     InvalidWorkload, JoinToken, PendingToken, TokenError, TokenRefused, TokenStore, workload_id,
 };
-pub use vault::{Files, Found, Kept, OldFiles, Vault};
+pub use vault::{Files, Found, Kept, OldFiles, Vault, Version};
 pub use verifier::FollowingVerifier;
 pub use x509_proof::{
     ForeignAuthority, InvalidX509Proof, SubjectAttribute, X509Mapping, X509Name, X509Problem,

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
-use serde::{Deserialize, Serialize};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -18,8 +17,7 @@ use super::store::MAX_PEM;
 use super::vault::Files;
 
 /// Files of an authority that the operator supplies. The root's key may stay offline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Raw", rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuppliedFiles {
     /// The trusted roots: the one that the issuing certificate chains to, and others.
     pub root: PathBuf,
@@ -29,39 +27,6 @@ pub struct SuppliedFiles {
     pub key: PathBuf,
     /// Certificates between the issuing certificate and its root. The issuing certificate and roots may stand in it too.
     pub chain: Option<PathBuf>,
-}
-
-/// As the configuration has it: three or four files, or a directory with Istio's names.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Raw {
-    root: Option<PathBuf>,
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-    chain: Option<PathBuf>,
-    cacerts: Option<PathBuf>,
-}
-
-impl TryFrom<Raw> for SuppliedFiles {
-    type Error = &'static str;
-
-    fn try_from(raw: Raw) -> Result<Self, Self::Error> {
-        match raw {
-            Raw { root: None, certificate: None, key: None, chain: None, cacerts: Some(place) } => {
-                Ok(Self::cacerts(&place))
-            }
-            Raw {
-                root: Some(root),
-                certificate: Some(certificate),
-                key: Some(key),
-                chain,
-                cacerts: None,
-            } => Ok(Self { root, certificate, key, chain }),
-            _ => Err(
-                "needs root, certificate and key (and chain, if there is one), or cacerts alone",
-            ),
-        }
-    }
 }
 
 impl SuppliedFiles {

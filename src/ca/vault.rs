@@ -45,21 +45,30 @@ pub struct OldFiles {
     pub(super) issuing_key: Zeroizing<String>,
 }
 
+/// Which content of a vault was seen or written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Version {
+    /// There was none yet.
+    Absent,
+    /// The vault's own name of it; another content has another name. Empty where nobody else can write.
+    Of(String),
+}
+
 /// A place that keeps one authority. Its methods may block.
 pub trait Vault: Send + Sync {
     /// What it holds now.
     ///
     /// # Errors
     /// When it cannot be read, or holds a part of an authority only: it is never taken for an empty one then.
-    fn load(&self) -> Result<Found, StoreError>;
+    fn load(&self) -> Result<(Found, Version), StoreError>;
 
-    /// Puts `kept` in force in place of what [`Vault::load`] or this function saw last. It is durable on return.
+    /// Puts `kept` in force in place of what `over` is the version of. It is durable on return.
     /// `roots` are the trusted roots in PEM, to be kept beside it for people to copy.
     ///
     /// # Errors
     /// When it cannot be written, or another process changed it meanwhile ([`StoreError::Conflict`]); what was in force
     /// then stays.
-    fn save(&self, kept: &Kept, roots: &str) -> Result<(), StoreError>;
+    fn save(&self, kept: &Kept, roots: &str, over: &Version) -> Result<Version, StoreError>;
 
     /// Where it is, for errors.
     fn place(&self) -> String;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Deserializer};
 
-use crate::ca::{Lifetime, SuppliedFiles, WorkloadNames};
+use crate::ca::{Lifetime, WorkloadNames};
 use crate::identity::TrustDomain;
 use crate::kube;
 use crate::runtime::Address;
 
 use super::attest::{Attest, KubernetesAttest};
+use super::authority::AuthorityConfig;
 use super::federation::{FederationConfig, InvalidFederation};
 use super::limits::Limits;
 
@@ -41,9 +42,9 @@ pub struct Config {
     /// Where the operator's commands are taken; a unix socket. `operator.sock` in `directory` if it is not said.
     #[serde(default)]
     pub operator: Option<Operator>,
-    /// An authority that the operator supplies instead of one made in `directory`.
+    /// An authority that is kept elsewhere, or supplied, instead of one made in `directory`.
     #[serde(default)]
-    pub authority: Option<SuppliedFiles>,
+    pub authority: Option<AuthorityConfig>,
     /// How the Kubernetes API server is reached by what needs it.
     #[serde(default)]
     pub kubernetes: kube::Config,
@@ -117,8 +118,8 @@ impl Config {
         if let Some(Operator { listen: Address::Unix(path) }) = &mut self.operator {
             join(path);
         }
-        if let Some(files) = &mut self.authority {
-            files.each(join);
+        if let Some(authority) = &mut self.authority {
+            authority.resolve(base);
         }
         self.kubernetes.resolve(base);
         for proof in &mut self.attest.x509 {
@@ -257,6 +258,10 @@ mod tests {
             r#","admin":{"listen":"x"}"#,
             r#","authority":{"root":"r"}"#,
             r#","authority":{"root":"r","certificate":"c","key":"k","cacerts":"d"}"#,
+            r#","authority":{"cacerts":"d","secret":{"name":"s"}}"#,
+            r#","authority":{"secret":{"name":"a/b"}}"#,
+            r#","authority":{"secret":{"name":"a","key":"b"}}"#,
+            r#","authority":{}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -1,6 +1,7 @@
 //! The control plane process: the certificate authority behind Istio's signing contract, and discovery for sidecars.
 
 mod attest;
+mod authority;
 mod config;
 pub mod discovery;
 pub mod federation;
@@ -10,10 +11,12 @@ mod own;
 mod rate;
 mod refused;
 mod rotation;
+mod secret_vault;
 mod signing;
 mod signing_metrics;
 mod tls;
 mod turns;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,10 +31,11 @@ use crate::ca::{
 };
 use crate::identity::{Bundles, TrustBundle};
 use crate::revocation::{RevocationError, RevocationStore};
-use crate::runtime::{Address, BindError, Clock, Drain, Listener, Ready, ReadyFlag, Tasks};
+use crate::runtime::{Address, BindError, Clock, Listener, Ready, ReadyFlag, Tasks};
 use crate::telemetry::Metrics;
 
 pub use attest::{Attest, KubernetesAttest};
+pub use authority::AuthorityConfig;
 pub use config::{Admin, Config, InvalidConfig, Operator};
 pub use limits::Limits;
 pub use rate::Rate;
@@ -48,9 +52,6 @@ use rotation::Rotation;
 use signing::Signing;
 use signing_metrics::SigningMetrics;
 
-/// How often the authority looks after itself.
-const UPKEEP: Duration = Duration::from_secs(2);
-const SWEEP: Duration = Duration::from_secs(60);
 /// The longest that a request takes once its turn has come, and before it waits for one.
 const SERVICE: Duration = Duration::from_secs(10);
 
@@ -123,6 +124,9 @@ pub enum ControlError {
     /// The root makes no verifier of clients.
     #[error("the root cannot verify clients")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// A part of the program failed.
+    #[error("{0} failed; see the log")]
+    Panicked(&'static str),
     /// The server ended.
     #[error("the signing server failed")]
     Serve(#[from] tonic::transport::Error),
@@ -135,20 +139,13 @@ impl Control {
     /// When the authority's directory, the configuration or the address cannot be used.
     pub async fn bind(config: &Config, clock: Clock) -> Result<Self, ControlError> {
         config.validate()?;
-        let now = clock.now();
-        let domain = &config.trust_domain;
-        let authority = Arc::new(match &config.authority {
-            None => Authority::open(&config.directory, domain, now)?,
-            Some(files) => Authority::supplied(files, &config.directory, domain, now)?,
-        });
+        let authority = authority::open(config, &clock).await?;
         let tokens = Arc::new(TokenStore::open(&config.directory)?);
         let revocations = Arc::new(RevocationStore::open(&config.directory)?);
         let attestor = attest::attestor(config, &authority, Arc::clone(&tokens))?
             .refusing(revocations.follow());
         let learner = Learner::new(config, &clock).await?;
-        let names = config.server_names.clone();
-        let own = OwnCertificate::new(Arc::clone(&authority), (names, config.leaf_lifetime), now)?;
-        let own = Arc::new(own);
+        let own = own::certificate(config, &authority, clock.now()).await?;
         let shown: Arc<dyn ResolvesServerCert> = Arc::<OwnCertificate>::clone(&own);
         let directory = config.directory.join(federation::DIRECTORY);
         let parts = (shown, authority.trust());
@@ -323,7 +320,7 @@ impl Control {
         );
         tasks.spawn(
             "authority upkeep",
-            upkeep((self.authority, self.own, self.tokens), self.clock, tasks.drain()),
+            upkeep::run((self.authority, self.own, self.tokens), self.clock, tasks.drain()),
         );
         Ok(())
     }
@@ -344,36 +341,4 @@ pub fn create_join_token(
         return Err(ControlError::Reserved);
     }
     Ok(TokenStore::open(&config.directory)?.create(&id, ttl, now)?)
-}
-
-/// Keeps the issuing certificate, the server's own certificate and the tokens fresh. A failure is said and
-/// tried again: what is in use stays.
-async fn upkeep(
-    (authority, own, tokens): (Arc<Authority>, Arc<OwnCertificate>, Arc<TokenStore>),
-    clock: Clock,
-    drain: Drain,
-) -> Result<(), ControlError> {
-    let mut next_sweep = clock.now();
-    let mut trust = authority.trust();
-    loop {
-        tokio::select! {
-            () = drain.begun() => return Ok(()),
-            // A retired generation must not vouch for this process a moment longer.
-            _ = trust.changed() => {}
-            () = tokio::time::sleep(UPKEEP) => {}
-        }
-        let now = clock.now();
-        own::refresh(&authority, now);
-        own.renew_if_due(now);
-        if now < next_sweep {
-            continue;
-        }
-        next_sweep = now.checked_add(SWEEP).unwrap_or(now);
-        own::look_after(&authority, now);
-        match tokens.sweep(now) {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "removed expired join tokens"),
-            Err(error) => tracing::warn!(%error, "join tokens cannot be swept"),
-        }
-    }
 }

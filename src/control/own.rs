@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use crate::ca::{Authority, Lifetime, Upkeep};
 use crate::certs::{Jitter, Next, Retry, Schedule, next};
 
-use super::ControlError;
+use super::{Config, ControlError};
 
 /// What the TLS server shows. Handshakes read it without a lock.
 pub(super) struct OwnCertificate {
@@ -94,6 +94,20 @@ pub(super) fn refresh(authority: &Authority, now: SystemTime) {
             );
         }
     }
+}
+
+/// The vault may be written for it, which blocks.
+pub(super) async fn certificate(
+    config: &Config,
+    authority: &Arc<Authority>,
+    now: SystemTime,
+) -> Result<Arc<OwnCertificate>, ControlError> {
+    let (authority, names) = (Arc::clone(authority), config.server_names.clone());
+    let lifetime = config.leaf_lifetime;
+    let made = move || OwnCertificate::new(authority, (names, lifetime), now);
+    let made = tokio::task::spawn_blocking(made).await;
+    made.map_err(|_| ControlError::Panicked("making the control plane's own certificate"))?
+        .map(Arc::new)
 }
 
 fn issue(

@@ -6,9 +6,15 @@
 
 mod cluster;
 pub mod crd;
+mod name;
+mod object;
+mod retry;
 mod token_review;
 
 pub use cluster::{Cluster, ClusterError, Config};
+pub use name::{ObjectName, is_name};
+pub use object::{Held, Holds, Object, ObjectError, ObjectVersion, Values};
+pub use retry::Patience;
 pub use token_review::{
     Account, Answer, BoundPod, Limits, LivePod, ReviewError, Reviewed, TokenReviewer,
 };

@@ -17,15 +17,13 @@ use crate::runtime::{
     AskCounts, Asker, Believed, Clock, Ended, Endpoint, Health, NotSent, Questions, Slots, Weight,
 };
 
-use super::Cluster;
+use super::{Cluster, is_name};
 
 /// Fields that the API server adds for tokens that are bound to a pod.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 /// The user name of a service account: this, the namespace, a colon, the name.
 const ACCOUNT: &str = "system:serviceaccount:";
-/// The longest name of a Kubernetes object (RFC 1123 subdomain).
-const MAX_NAME: usize = 253;
 /// The longest token that is sent on. Those of API servers stay below 2 KiB.
 const MAX_TOKEN: usize = 16 * 1024;
 
@@ -342,15 +340,6 @@ impl LivePod {
             ending: ended || pod.metadata.deletion_timestamp.is_some(),
         }
     }
-}
-
-/// A name that can stand in the path of a request (RFC 1123).
-fn is_name(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-    (1..=MAX_NAME).contains(&text.len())
-        && text.bytes().all(allowed)
-        && !text.starts_with(['.', '-'])
-        && !text.ends_with(['.', '-'])
 }
 
 /// The end that stands in a JWT. Read without verification, of tokens only that the API server took.

@@ -8,6 +8,7 @@ pub mod issuer;
 pub mod jwt;
 pub mod keycloak;
 pub mod kube;
+pub mod kube_proxy;
 pub mod made;
 pub mod mirror;
 pub mod nginx;

@@ -6,9 +6,13 @@ use std::time::{Duration, SystemTime};
 use crate::ca::generation::Generation;
 use crate::ca::profile::Lifetime;
 use crate::ca::state::{IllegalStep, Record, State};
+use crate::ca::store::StoreError;
 use crate::ca::vault::{Files, Kept, seal};
 
 use super::{Authority, AuthorityError, Current, Keeper, Trust, Upkeep};
+
+/// How often something that does not depend on what another process wrote is tried again after it wrote first.
+pub(super) const CONFLICTS: usize = 5;
 
 /// A state to come, with files that it names and the state of now does not have.
 type Draft = (State, Files);
@@ -139,7 +143,11 @@ impl Authority {
     }
 
     /// Writes down that leaves may live this long, before the first one does: what is retired waits for the last leaf.
-    pub(super) fn remember_lifetime(&self, lifetime: Lifetime) -> Result<(), AuthorityError> {
+    pub(super) fn remember_lifetime(
+        &self,
+        lifetime: Lifetime,
+        now: SystemTime,
+    ) -> Result<(), AuthorityError> {
         let seconds = lifetime.as_duration().as_secs();
         let known = |current: &Current| {
             let trusted = |record: &&Record| record.phase.is_trusted();
@@ -148,30 +156,43 @@ impl Authority {
         if matches!(self.keeper, Keeper::Operator(_)) || known(&self.current.load()) {
             return Ok(());
         }
-        self.write_down(
-            |current| {
-                let mut state = current.state.clone();
-                for record in state.generations.iter_mut().filter(|r| r.phase.is_trusted()) {
-                    record.longest_leaf = record.longest_leaf.max(seconds);
-                }
-                Ok((state, Files::new()))
-            },
-            None,
-        )
+        let longer = |current: &Current| {
+            let mut state = current.state.clone();
+            for record in state.generations.iter_mut().filter(|r| r.phase.is_trusted()) {
+                record.longest_leaf = record.longest_leaf.max(seconds);
+            }
+            Ok((state, Files::new()))
+        };
+        for _ in 0..CONFLICTS {
+            match self.write_down(longer, None) {
+                // Another replica wrote first: what it wrote is the ground for the same once more.
+                Err(AuthorityError::Store(StoreError::Conflict(_))) => drop(self.reload(now)?),
+                done => return done,
+            }
+        }
+        self.write_down(longer, None)
     }
 
     fn change(
         &self,
         now: SystemTime,
-        draft: impl FnOnce(&Current) -> Result<Draft, AuthorityError>,
+        mut draft: impl FnMut(&Current) -> Result<Draft, AuthorityError>,
     ) -> Result<(), AuthorityError> {
-        self.write_down(draft, Some(now))
+        match self.write_down(&mut draft, Some(now)) {
+            // Somebody wrote first. If it says the same as before (a label was set, say) the step still follows; else
+            // whoever decided it must look again.
+            Err(AuthorityError::Store(StoreError::Conflict(place))) => match self.reload(now)? {
+                true => Err(StoreError::Conflict(place).into()),
+                false => self.write_down(draft, Some(now)),
+            },
+            done => done,
+        }
     }
 
     /// `now`: try out what comes, too.
     fn write_down(
         &self,
-        draft: impl FnOnce(&Current) -> Result<Draft, AuthorityError>,
+        mut draft: impl FnMut(&Current) -> Result<Draft, AuthorityError>,
         now: Option<SystemTime>,
     ) -> Result<(), AuthorityError> {
         let Keeper::Vault(vault) = &self.keeper else { return Err(AuthorityError::Supplied) };
@@ -193,8 +214,9 @@ impl Authority {
         }
         let trust = next.trust(&self.domain)?;
         let roots = trust.bundles.own().to_pem();
-        vault.save(&Kept { state: sealed, files: next.files.clone() }, &roots)?;
-        self.put_in_force(next, trust);
+        let kept = Kept { state: sealed, files: next.files.clone() };
+        let version = vault.save(&kept, &roots, &current.version)?;
+        self.put_in_force(next.at(version), trust);
         Ok(())
     }
 

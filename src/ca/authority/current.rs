@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use crate::ca::generation::Generation;
 use crate::ca::profile::Lifetime;
 use crate::ca::state::{Phase, State, at};
-use crate::ca::vault::Files;
+use crate::ca::vault::{Files, Version};
 use crate::identity::{Bundles, JwtBundle, TrustBundle, TrustDomain};
 
 use super::{AuthorityError, Reissue, Trust};
@@ -16,6 +16,8 @@ use super::{AuthorityError, Reissue, Trust};
 /// A state with its material.
 pub(super) struct Current {
     pub(super) state: State,
+    /// Which content of the vault this is.
+    pub(super) version: Version,
     /// The files of the state, as they are kept.
     pub(super) files: Files,
     /// The generation that signs.
@@ -53,7 +55,13 @@ impl Current {
             let file = format!("{}.root.pem", active.number);
             return Err(AuthorityError::Damaged { file, problem: "the root is expired" });
         }
-        Ok(Self { state, files, active, generations, others: Vec::new() })
+        let version = Version::Absent;
+        Ok(Self { state, version, files, active, generations, others: Vec::new() })
+    }
+
+    /// The same, as it stands in the vault.
+    pub(super) fn at(self, version: Version) -> Self {
+        Self { version, ..self }
     }
 
     /// Signs for itself with each generation that signs, and verifies it as a stranger would.

@@ -29,7 +29,7 @@ pub use issued::{Issued, Unreleased};
 
 use current::Current;
 
-/// A certificate authority of one trust domain. Its methods that change it may block: files are synced.
+/// A certificate authority of one trust domain. Its methods that change it or sign may block: its vault is written.
 pub struct Authority {
     domain: TrustDomain,
     keeper: Keeper,
@@ -152,7 +152,7 @@ impl Authority {
         request.check_names(attested.id(), attested.dns_names())?;
         let dns_names = attested.dns_names().to_vec();
         let (id, attestation, token) = attested.into_parts();
-        self.remember_lifetime(lifetime)?;
+        self.remember_lifetime(lifetime, now)?;
         let current = self.current.load();
         let generation = &current.active;
         let params = generation.leaf(&id, lifetime, now)?;
@@ -176,7 +176,7 @@ impl Authority {
         lifetime: Lifetime,
         now: SystemTime,
     ) -> Result<X509Svid, AuthorityError> {
-        self.remember_lifetime(lifetime)?;
+        self.remember_lifetime(lifetime, now)?;
         self.current.load().own_certificate((&self.domain, names), lifetime, now)
     }
 }

@@ -11,12 +11,13 @@ use zeroize::Zeroizing;
 use crate::ca::generation::{Generation, Names, new_jwt_key};
 use crate::ca::profile::Lifetime;
 use crate::ca::state::{State, unix};
-use crate::ca::store::{Directory, MAX_PEM};
+use crate::ca::store::{Directory, MAX_PEM, StoreError};
 use crate::ca::supplied::SuppliedFiles;
-use crate::ca::vault::{Files, Found, Kept, OldFiles, STATE, Vault, seal, unseal};
+use crate::ca::vault::{Files, Found, Kept, OldFiles, STATE, Vault, Version, seal, unseal};
 use crate::identity::TrustDomain;
 use crate::runtime::{read_secret, write_atomic};
 
+use super::change::CONFLICTS;
 use super::{Authority, AuthorityError, Current, Keeper, Trust};
 
 /// The name of the JWT key beside an authority that the operator supplies.
@@ -53,29 +54,51 @@ impl Authority {
         domain: &TrustDomain,
         now: SystemTime,
     ) -> Result<Self, AuthorityError> {
-        let current = match vault.load()? {
-            Found::Nothing => {
-                // First the intention: what a crash leaves of the files is then known to be nothing.
-                let state = State::unborn(domain.as_str());
-                vault.save(&Kept { state: seal(&state)?, files: Files::new() }, "")?;
-                mint(&*vault, state, domain, now)?
-            }
-            Found::Old(files) => take_over(&*vault, &files, domain, now)?,
-            Found::Kept(kept) => {
-                let state = unseal(&kept.state)?;
-                check_domain(&state, domain)?;
-                if state.generations.is_empty() {
-                    mint(&*vault, state, domain, now)?
-                } else {
-                    Current::read(state, kept.files, (&vault.place(), domain), now)?
-                }
-            }
-        };
+        let current = read_or_make(&*vault, domain, now)?;
         let authority = Self::assemble(current, Keeper::Vault(vault), domain)?;
         // An issuing certificate that expired while the process was down is replaced before it is tried.
-        authority.upkeep(now)?;
+        match authority.upkeep(now) {
+            // Another replica just did it.
+            Err(AuthorityError::Store(StoreError::Conflict(_))) => drop(authority.reload(now)?),
+            done => drop(done?),
+        }
         authority.current.load().try_out(domain, now)?;
         Ok(authority)
+    }
+
+    /// Reads the vault again, and puts in force what another process wrote there. Says whether anything changed. With an
+    /// authority that the operator supplies there is nothing to read.
+    ///
+    /// # Errors
+    /// When the vault cannot be read, or holds nothing, a part, something damaged, or something older than what is in
+    /// force; what is in force stays.
+    pub fn reload(&self, now: SystemTime) -> Result<bool, AuthorityError> {
+        let Keeper::Vault(vault) = &self.keeper else { return Ok(false) };
+        let place = vault.place();
+        self.reload_from(&**vault, now).map_err(|error| error.at(&place))
+    }
+
+    fn reload_from(&self, vault: &dyn Vault, now: SystemTime) -> Result<bool, AuthorityError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load_full();
+        let (found, version) = vault.load()?;
+        let Found::Kept(kept) = found else {
+            let known_by = "this process signs with what was in it".to_owned();
+            return Err(StoreError::Vanished { place: vault.place(), known_by }.into());
+        };
+        if version == current.version {
+            return Ok(false);
+        }
+        let state = unseal(&kept.state)?;
+        check_domain(&state, &self.domain)?;
+        if let Some(problem) = state.precedes(&current.state) {
+            return Err(StoreError::Older { place: vault.place(), problem }.into());
+        }
+        let changed = state != current.state;
+        let next = Current::read(state, kept.files, (&vault.place(), &self.domain), now)?;
+        next.try_out(&self.domain, now)?;
+        self.take(next.at(version))?;
+        Ok(changed)
     }
 
     /// Opens an authority that the operator supplies. Its JWT key, which signs no certificate, is made and kept in
@@ -155,15 +178,49 @@ fn read_supplied(
     Ok(current)
 }
 
+/// What the vault holds. Where there never was anything, the first generation is made; of several processes that do so at
+/// the same time one wins, and the others read what it made.
+fn read_or_make(
+    vault: &dyn Vault,
+    domain: &TrustDomain,
+    now: SystemTime,
+) -> Result<Current, AuthorityError> {
+    let mut conflicts = 0;
+    loop {
+        let (found, version) = vault.load()?;
+        let made = match found {
+            Found::Nothing => mint(vault, State::unborn(domain.as_str()), &version, (domain, now)),
+            Found::Old(files) => take_over(vault, &files, &version, (domain, now)),
+            Found::Kept(kept) => {
+                let state = unseal(&kept.state)?;
+                check_domain(&state, domain)?;
+                // The intention to make one, as versions before this one wrote it down first.
+                if state.generations.is_empty() {
+                    mint(vault, state, &version, (domain, now))
+                } else {
+                    let place = (&*vault.place(), domain);
+                    Ok(Current::read(state, kept.files, place, now)?.at(version))
+                }
+            }
+        };
+        match made {
+            Err(AuthorityError::Store(StoreError::Conflict(_))) if conflicts < CONFLICTS => {
+                conflicts += 1;
+            }
+            made => return made,
+        }
+    }
+}
+
 /// The first generation.
 fn mint(
     vault: &dyn Vault,
     unborn: State,
-    domain: &TrustDomain,
-    now: SystemTime,
+    over: &Version,
+    (domain, now): (&TrustDomain, SystemTime),
 ) -> Result<Current, AuthorityError> {
     let (record, files) = Generation::mint(unborn.next_number(), domain, now)?;
-    let current = begin(vault, unborn.born(record)?, files, (domain, now))?;
+    let current = begin(vault, (unborn.born(record)?, files), over, (domain, now))?;
     tracing::info!(trust_domain = %domain, "made a new root and issuing key");
     Ok(current)
 }
@@ -172,8 +229,8 @@ fn mint(
 fn take_over(
     vault: &dyn Vault,
     old: &OldFiles,
-    domain: &TrustDomain,
-    now: SystemTime,
+    over: &Version,
+    (domain, now): (&TrustDomain, SystemTime),
 ) -> Result<Current, AuthorityError> {
     let names = Names::new(1, 1);
     let mut files = Files::new();
@@ -186,15 +243,15 @@ fn take_over(
     // What it signed before is not known.
     record.longest_leaf = Lifetime::LONGEST.as_duration().as_secs();
     let state = State::unborn(domain.as_str()).born(record)?;
-    let current = begin(vault, state, files, (domain, now))?;
+    let current = begin(vault, (state, files), over, (domain, now))?;
     tracing::info!(trust_domain = %domain, "took over an authority of the layout before");
     Ok(current)
 }
 
 fn begin(
     vault: &dyn Vault,
-    state: State,
-    files: Files,
+    (state, files): (State, Files),
+    over: &Version,
     (domain, now): (&TrustDomain, SystemTime),
 ) -> Result<Current, AuthorityError> {
     let sealed = seal(&state)?;
@@ -202,8 +259,8 @@ fn begin(
     // At a moment at which all of it is valid: an issuing certificate of old may have ended, which upkeep mends.
     current.try_out(domain, current.active.window().not_before)?;
     let roots = current.bundle(domain)?.to_pem();
-    vault.save(&Kept { state: sealed, files }, &roots)?;
-    Ok(current)
+    let version = vault.save(&Kept { state: sealed, files }, &roots, over)?;
+    Ok(current.at(version))
 }
 
 fn check_domain(state: &State, domain: &TrustDomain) -> Result<(), AuthorityError> {
@@ -221,7 +278,7 @@ fn check_domain(state: &State, domain: &TrustDomain) -> Result<(), AuthorityErro
 fn jwt_key(directory: &Path) -> Result<Zeroizing<String>, AuthorityError> {
     let path = directory.join(JWT_KEY);
     if !path.exists() {
-        std::fs::create_dir_all(directory).map_err(|source| crate::ca::store::StoreError::Io {
+        std::fs::create_dir_all(directory).map_err(|source| StoreError::Io {
             action: "create",
             path: directory.to_path_buf(),
             source,

@@ -36,6 +36,15 @@ impl State {
         self.contradiction_of_change(count(Phase::Prepared), count(Phase::Published))
     }
 
+    /// By what it is seen that this state, which was read just now, came before `known`, if it did.
+    pub(in crate::ca) fn precedes(&self, known: &Self) -> Option<&'static str> {
+        let newest = |state: &Self| state.generations.last().map(|record| record.number);
+        if self.sequence < known.sequence {
+            return Some("its bundle is older");
+        }
+        (newest(self) < newest(known)).then_some("a generation is missing")
+    }
+
     fn contradiction_of_change(&self, prepared: usize, published: usize) -> Option<&'static str> {
         let wrong = Some("contradicts itself about the change of the root");
         let Some(change) = &self.rotation else {

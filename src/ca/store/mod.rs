@@ -17,17 +17,20 @@ use zeroize::Zeroizing;
 
 use crate::runtime::{FileError, read_limited, read_secret, write_atomic};
 
-use super::vault::{Files, Found, Kept, STATE, Vault};
+use super::vault::{Files, Found, Kept, STATE, Vault, Version};
 
 const GENERATIONS: &str = "generations";
 /// The trusted roots, for people to copy.
 pub(super) const ROOTS: &str = "root.pem";
+/// It stands in [`GENERATIONS`] from before the first file is written until the first state is: what lies beside it was
+/// never in force.
+const BEGUN: &str = ".begun";
 /// How often the lock is tried, and the pause after each time.
 const LET_GO: (u32, Duration) = (20, Duration::from_millis(50));
 const LOCK: &str = "lock";
 const TOKENS: &str = "join-tokens";
 /// What may stand in a directory in which an authority is made for the first time.
-const HARMLESS: [&str; 3] = [LOCK, TOKENS, "lost+found"];
+const HARMLESS: [&str; 4] = [LOCK, TOKENS, GENERATIONS, "lost+found"];
 pub(super) const MAX_PEM: u64 = 64 * 1024;
 const MAX_STATE: u64 = 1024 * 1024;
 
@@ -69,6 +72,26 @@ pub enum StoreError {
         place: String,
         /// The names of the missing files.
         missing: String,
+    },
+    /// The authority is gone, yet it was there.
+    #[error(
+        "{place} is gone, though {known_by}; restore it from a backup (a new root is never made in silence)"
+    )]
+    Vanished {
+        /// The place.
+        place: String,
+        /// What says that it was there.
+        known_by: String,
+    },
+    /// What was found is older than what is in force here: it was put back from a backup, most likely.
+    #[error(
+        "{place} holds an older authority than this process uses ({problem}); restart the process to use that one"
+    )]
+    Older {
+        /// The place.
+        place: String,
+        /// By what it is seen.
+        problem: &'static str,
     },
     /// The authority is gone, yet the directory was in use.
     #[error(
@@ -171,6 +194,32 @@ impl Directory {
         Ok(())
     }
 
+    /// Removes what a first start wrote that did not come to its end. The mark goes last.
+    fn undo_beginning(&self) -> Result<(), StoreError> {
+        let directory = self.path.join(GENERATIONS);
+        if !directory.join(BEGUN).exists() {
+            return Ok(());
+        }
+        tracing::warn!(path = %directory.display(), "removing what a first start left unfinished");
+        for name in names(&directory)?.iter().filter(|name| *name != BEGUN) {
+            self.step()?;
+            let path = directory.join(name);
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+        sync(&directory)?;
+        self.end_beginning()
+    }
+
+    fn end_beginning(&self) -> Result<(), StoreError> {
+        let mark = self.path.join(GENERATIONS).join(BEGUN);
+        if !mark.exists() {
+            return Ok(());
+        }
+        self.step()?;
+        fs::remove_file(&mark).map_err(failed("remove", &mark))?;
+        sync(&self.path.join(GENERATIONS))
+    }
+
     /// A directory that was in use must not get a new root in silence.
     fn check_unused(&self) -> Result<(), StoreError> {
         let temporary = format!(".{STATE}.");
@@ -200,28 +249,32 @@ impl Directory {
 }
 
 impl Vault for Directory {
-    fn load(&self) -> Result<Found, StoreError> {
+    fn load(&self) -> Result<(Found, Version), StoreError> {
         let state = self.path.join(STATE);
         if !state.exists() {
             let old = self.old_files();
             if let Ok(Some(files)) = old {
-                return Ok(Found::Old(files));
+                return Ok((Found::Old(files), Version::Absent));
             }
-            if !names(&self.path.join(GENERATIONS))?.is_empty() {
+            self.undo_beginning()?;
+            if names(&self.path.join(GENERATIONS))?.iter().any(|name| !name.starts_with('.')) {
                 return Err(StoreError::Partial { place: self.place(), missing: STATE.to_owned() });
             }
             old?;
-            return self.check_unused().map(|()| Found::Nothing);
+            return self.check_unused().map(|()| (Found::Nothing, Version::Absent));
         }
+        self.end_beginning()?;
         let kept = Kept { state: read_limited(&state, MAX_STATE)?, files: self.files()? };
         self.forget_old_files(&kept.files)?;
-        Ok(Found::Kept(kept))
+        Ok((Found::Kept(kept), Version::Of(String::new())))
     }
 
-    fn save(&self, kept: &Kept, roots: &str) -> Result<(), StoreError> {
+    /// The lock keeps every other process out, so what this one saw last is what is there.
+    fn save(&self, kept: &Kept, roots: &str, _over: &Version) -> Result<Version, StoreError> {
         let directory = self.path.join(GENERATIONS);
-        if !kept.files.is_empty() {
-            create_private(&directory)?;
+        create_private(&directory)?;
+        if !self.path.join(STATE).exists() {
+            self.write(&directory.join(BEGUN), "")?;
         }
         for (name, text) in &kept.files {
             let path = directory.join(name);
@@ -234,14 +287,14 @@ impl Vault for Directory {
         self.write(&self.path.join(STATE), &kept.state)?;
         // From here on the new state is in force, whatever happens.
         let named = kept.files.keys().map(String::as_str).collect();
-        let rest =
-            self.tidy(&named).and_then(|()| self.forget_old_files(&kept.files)).and_then(|()| {
-                if roots.is_empty() { Ok(()) } else { self.write(&self.path.join(ROOTS), roots) }
-            });
+        let rest = self
+            .tidy(&named)
+            .and_then(|()| self.forget_old_files(&kept.files))
+            .and_then(|()| self.write(&self.path.join(ROOTS), roots));
         if let Err(error) = rest {
             tracing::warn!(%error, "the authority's directory is not tidy");
         }
-        Ok(())
+        Ok(Version::Of(String::new()))
     }
 
     fn place(&self) -> String {

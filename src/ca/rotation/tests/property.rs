@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ca::vault::{Files, Found, Kept, Vault};
+use crate::ca::vault::{Files, Found, Kept, Vault, Version};
 use crate::ca::{Authority, StoreError};
 use crate::identity::TrustDomain;
 
@@ -27,25 +27,36 @@ enum Crash {
 }
 
 impl Vault for Journal {
-    fn load(&self) -> Result<Found, StoreError> {
+    fn load(&self) -> Result<(Found, Version), StoreError> {
         let inner = self.0.lock().unwrap();
-        Ok(inner.state.clone().map_or(Found::Nothing, |state| {
+        let version = inner.version();
+        let found = inner.state.clone().map_or(Found::Nothing, |state| {
             Found::Kept(Kept { state, files: inner.files.clone() })
-        }))
+        });
+        Ok((found, version))
     }
 
-    fn save(&self, kept: &Kept, _: &str) -> Result<(), StoreError> {
+    fn save(&self, kept: &Kept, _: &str, over: &Version) -> Result<Version, StoreError> {
         let mut inner = self.0.lock().unwrap();
+        if *over != inner.version() {
+            return Err(StoreError::Conflict(self.place()));
+        }
         let crash = inner.crash.take();
         if crash != Some(Crash::Before) {
             inner.state = Some(kept.state.clone());
             inner.files.clone_from(&kept.files);
         }
-        if crash.is_some() { Err(StoreError::Conflict(self.place())) } else { Ok(()) }
+        if crash.is_some() { Err(StoreError::InUse("memory".into())) } else { Ok(inner.version()) }
     }
 
     fn place(&self) -> String {
         "memory".to_owned()
+    }
+}
+
+impl Inner {
+    fn version(&self) -> Version {
+        self.state.clone().map_or(Version::Absent, Version::Of)
     }
 }
 
@@ -240,7 +251,7 @@ impl World {
         } else {
             assert_eq!(crash, Some(Crash::After));
             // Which keys were drawn is the only difference.
-            if let Found::Kept(kept) = other.load().unwrap()
+            if let Found::Kept(kept) = other.load().unwrap().0
                 && before
                     .generations
                     .iter()

@@ -1,0 +1,91 @@
+//! Where the authority comes from, and how it is opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::ca::{Authority, AuthorityError, SuppliedFiles};
+use crate::kube::{Cluster, ObjectName};
+use crate::runtime::Clock;
+
+use super::secret_vault::SecretVault;
+use super::{Config, ControlError};
+
+/// Where the authority comes from, where it is not one made in `directory`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Raw")]
+pub enum AuthorityConfig {
+    /// Files that the operator supplies.
+    Supplied(SuppliedFiles),
+    /// Made by hopgate and kept in this Secret.
+    Secret(ObjectName),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Raw {
+    root: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    chain: Option<PathBuf>,
+    cacerts: Option<PathBuf>,
+    secret: Option<ObjectName>,
+}
+
+impl TryFrom<Raw> for AuthorityConfig {
+    type Error = &'static str;
+
+    fn try_from(raw: Raw) -> Result<Self, Self::Error> {
+        let Raw { root, certificate, key, chain, cacerts, secret } = raw;
+        match (root, certificate, key, chain, cacerts, secret) {
+            (Some(root), Some(certificate), Some(key), chain, None, None) => {
+                Ok(Self::Supplied(SuppliedFiles { root, certificate, key, chain }))
+            }
+            (None, None, None, None, Some(place), None) => {
+                Ok(Self::Supplied(SuppliedFiles::cacerts(&place)))
+            }
+            (None, None, None, None, None, Some(secret)) => Ok(Self::Secret(secret)),
+            _ => Err(
+                "needs one of: secret; cacerts; root, certificate and key (and chain, if there is one)",
+            ),
+        }
+    }
+}
+
+impl AuthorityConfig {
+    /// Makes relative paths relative to `base`, the directory of the configuration file.
+    pub(super) fn resolve(&mut self, base: &Path) {
+        match self {
+            Self::Supplied(files) => files.each(|path| *path = base.join(&*path)),
+            Self::Secret(_) => {}
+        }
+    }
+}
+
+/// Opens the authority, or makes it where there never was one.
+pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Arc<Authority>, ControlError> {
+    let (now, domain) = (clock.now(), config.trust_domain.clone());
+    let directory = config.directory.clone();
+    let opened = match &config.authority {
+        None => blocking(move || Authority::open(&directory, &domain, now)).await,
+        Some(AuthorityConfig::Supplied(files)) => {
+            let files = files.clone();
+            blocking(move || Authority::supplied(&files, &directory, &domain, now)).await
+        }
+        Some(AuthorityConfig::Secret(secret)) => {
+            let cluster = Cluster::connect(&config.kubernetes, clock).await?;
+            let vault = SecretVault::new(&cluster, secret);
+            blocking(move || Authority::open_in(Box::new(vault), &domain, now)).await
+        }
+    };
+    Ok(Arc::new(opened?))
+}
+
+/// Files are synced, and the API server is waited for.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AuthorityError> + Send + 'static,
+) -> Result<T, ControlError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|_| ControlError::Panicked("opening the authority"))??)
+}
