@@ -71,6 +71,12 @@ fn every_yaml_block_is_taken_by_the_product() {
                 hopgate::config::sidecar(&file, Default::default())
                     .unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
                 configurations += 1;
+            } else if block.starts_with("# values.yaml\n") {
+                let schema = std::fs::read(root().join("helm/hopgate/values.schema.json")).unwrap();
+                let schema = serde_json::from_slice(&schema).unwrap();
+                let values: serde_json::Value = serde_saphyr::from_str(block).unwrap();
+                jsonschema::validate(&schema, &values)
+                    .unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
             } else if block.contains("kind: ClusterRole") {
                 let role: Result<k8s_openapi::api::rbac::v1::ClusterRole, _> =
                     serde_saphyr::from_str(block);

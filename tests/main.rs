@@ -22,6 +22,7 @@ mod bodies;
 mod cert;
 mod certificates;
 mod challenges;
+mod chart;
 mod check_path;
 mod cli;
 mod codec;

@@ -4,6 +4,7 @@ pub mod any_server;
 pub mod ask;
 pub mod directus;
 pub mod envoy;
+pub mod helm;
 pub mod issuer;
 pub mod jwt;
 pub mod keycloak;
@@ -86,7 +87,8 @@ pub fn golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("HOPGATE_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
+        // Renamed into place: other tests may read it meanwhile.
+        hopgate::runtime::write_atomic(&path, text.as_bytes(), 0o644).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(text, expected, "{name} differs; HOPGATE_BLESS=1 writes it anew");

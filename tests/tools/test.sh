@@ -35,6 +35,21 @@ if HOPGATE_KUBE=$("$root/tests/tools/kube.sh"); then
 else
   say "there is no Kubernetes API server: the tests that need it will fail"
 fi
+if HOPGATE_HELM=$("$root/tests/tools/helm.sh"); then
+  export HOPGATE_HELM
+else
+  say "there is no Helm: the tests that need it will fail"
+fi
+if HOPGATE_KUBECONFORM=$("$root/tests/tools/kubeconform.sh"); then
+  export HOPGATE_KUBECONFORM
+else
+  say "there is no kubeconform: the tests that need it will fail"
+fi
+if HOPGATE_KUSTOMIZE=$("$root/tests/tools/kustomize.sh"); then
+  export HOPGATE_KUSTOMIZE
+else
+  say "there is no Kustomize: the tests that need it will fail"
+fi
 if HOPGATE_SPIFFE_GO=$("$root/tests/tools/spiffe-go.sh"); then
   export HOPGATE_SPIFFE_GO
 else
@@ -50,6 +65,11 @@ if [ -n "${HOPGATE_LONG:-}" ]; then
     export HOPGATE_DIRECTUS
   else
     say "there is no Directus: the tests that need it will fail"
+  fi
+  if HOPGATE_HELM3=$("$root/tests/tools/helm.sh" 3); then
+    export HOPGATE_HELM3
+  else
+    say "there is no Helm 3: the tests that need it will fail"
   fi
 fi
 

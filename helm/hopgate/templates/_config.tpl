@@ -1,0 +1,55 @@
+{{/*
+The configuration file of the control plane: everything that `hopgate control` reads, in one place. Files that it names
+stand beside it in the same ConfigMap; see control-config.yaml.
+*/}}
+{{- define "hopgate.config" -}}
+{{- $service := include "hopgate.control" . -}}
+{{- $names := list }}
+{{- range list "" (printf ".%s" .Release.Namespace) (printf ".%s.svc" .Release.Namespace) (printf ".%s.svc.cluster.local" .Release.Namespace) }}
+{{- $names = append $names (print $service .) }}
+{{- end -}}
+trustDomain: {{ .Values.trustDomain | quote }}
+listen: "{{ .Values.control.address }}:15012"
+admin: { listen: "{{ .Values.control.address }}:15014" }
+# Empty at the start of each pod: what must last is in the Secret below. The operator's socket is here.
+directory: /run/hopgate/control
+serverNames: {{ concat $names .Values.control.serverNames | toJson }}
+leafLifetime: {{ .Values.authority.leafLifetime }}
+authority: { secret: { namespace: {{ .Release.Namespace }}, name: {{ .Values.authority.secret }} } }
+attest:
+  kubernetes: { audience: {{ .Values.tokenAudience | quote }} }
+{{- with .Values.authority.dnsNames }}
+dnsNames: {{ toJson . }}
+{{- end }}
+{{- with .Values.authority.limits }}
+limits: {{ toJson . }}
+{{- end }}
+{{- with .Values.federation }}
+{{- if or .endpoint.enabled .with }}
+federation:
+  {{- if .endpoint.enabled }}
+  endpoint: { listen: "{{ $.Values.control.address }}:{{ .endpoint.port }}", profile: https_spiffe }
+  {{- end }}
+  {{- if .with }}
+  with:
+    {{- range $index, $other := .with }}
+    - trustDomain: {{ .trustDomain | quote }}
+      url: {{ .url | quote }}
+      profile: {{ .profile }}
+      {{- with .spiffeId }}
+      spiffeId: {{ . | quote }}
+      {{- end }}
+      {{- if .bundle }}
+      bundleFile: federation-{{ $index }}-bundle.json
+      {{- end }}
+      {{- if .roots }}
+      caFile: federation-{{ $index }}-roots.pem
+      {{- end }}
+      {{- with .maxAge }}
+      maxAge: {{ . }}
+      {{- end }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
