@@ -1,7 +1,11 @@
 //! Compiles `proto/` with a pure Rust compiler, so that no `protoc` has to be installed.
 
-const FILES: [&str; 3] =
-    ["proto/istio_ca.proto", "proto/hopgate_discovery.proto", "proto/workload.proto"];
+const FILES: [&str; 4] = [
+    "proto/istio_ca.proto",
+    "proto/hopgate_discovery.proto",
+    "proto/hopgate_identity.proto",
+    "proto/workload.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

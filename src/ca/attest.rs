@@ -18,6 +18,10 @@ use super::service_account::{ServiceAccountRefused, TokenFacts, judge};
 use super::token::{PendingToken, TokenRefused, TokenStore};
 use super::x509_proof::{ForeignAuthority, X509Refused};
 
+mod holder;
+
+pub use holder::Holder;
+
 /// The control plane's own identity. No token and no certificate gives it to anybody else.
 const RESERVED: (&str, &str) = ("hopgate-system", "hopgate-control");
 
@@ -68,6 +72,12 @@ pub enum AttestRefused {
     /// Neither token nor certificate.
     #[error("no credentials")]
     NoCredentials,
+    /// No certificate, where nothing else counts.
+    #[error("no client certificate")]
+    NoCertificate,
+    /// A foreign authority's certificate, where only one of this authority counts.
+    #[error("client certificate of a foreign authority")]
+    ForeignAuthority,
     /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenRefused),
@@ -247,16 +257,26 @@ impl Attestor {
             }
             (Some(_), Some(_)) => return Err(AttestRefused::Disagree),
         };
-        if is_reserved(&id) {
+        self.not_withheld(&id, certificate, now)?;
+        let dns_names = self.dns_names.of(&id).to_vec();
+        Ok(Attested { id, dns_names, by, token: token.and_then(Told::pending) })
+    }
+
+    /// Refuses the identity that nobody gets, and those that the operator took back.
+    fn not_withheld(
+        &self,
+        id: &SpiffeId,
+        certificate: Certificate<'_>,
+        now: SystemTime,
+    ) -> Result<(), AttestRefused> {
+        if is_reserved(id) {
             return Err(AttestRefused::Reserved);
         }
         let revoked = Arc::clone(&self.revoked.borrow());
-        let members = Members::of(&self.domain);
-        if let Some(entry) = revoked.find(id.as_str(), certificate, members, now) {
-            return Err(AttestRefused::Revoked(entry.subject.clone()));
+        match revoked.find(id.as_str(), certificate, Members::of(&self.domain), now) {
+            Some(entry) => Err(AttestRefused::Revoked(entry.subject.clone())),
+            None => Ok(()),
         }
-        let dns_names = self.dns_names.of(&id).to_vec();
-        Ok(Attested { id, dns_names, by, token: token.and_then(Told::pending) })
     }
 
     fn told(&self, token: Token<'_>, now: SystemTime) -> Result<Told, AttestRefused> {

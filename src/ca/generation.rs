@@ -158,6 +158,7 @@ impl Generation {
             issuing_keys: vec![self.signer.key_id.clone()],
             kid: self.jwt.kid().to_owned(),
             longest_leaf: Lifetime::DEFAULT.as_duration().as_secs(),
+            longest_token: 0,
             files: digests(files),
         }
     }

@@ -1,5 +1,7 @@
 //! The key that signs JWT-SVIDs (JWT-SVID specification, section 2): ES256, named by its thumbprint.
 
+use std::time::Duration;
+
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustls::pki_types::pem::PemObject as _;
@@ -17,10 +19,43 @@ pub struct JwtSigner {
     key: EncodingKey,
 }
 
+/// How long a JWT-SVID lives: one minute to one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JwtLifetime(Duration);
+
+/// A lifetime is outside the bounds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a JWT-SVID lifetime of {0:?} is outside 1m to 1h")]
+pub struct InvalidJwtLifetime(Duration);
+
 /// Claims cannot be signed.
 #[derive(Debug, thiserror::Error)]
 #[error("the token cannot be signed")]
 pub struct JwtSignError(#[from] jsonwebtoken::errors::Error);
+
+impl JwtLifetime {
+    /// The default: five minutes.
+    pub const DEFAULT: Self = Self(Duration::from_secs(300));
+
+    /// Takes a duration of one minute to one hour. Nobody can take a token back from whom it was shown, so it is short.
+    ///
+    /// # Errors
+    /// When it is outside.
+    pub fn new(duration: Duration) -> Result<Self, InvalidJwtLifetime> {
+        let bounds = Duration::from_secs(60)..=Duration::from_secs(3600);
+        if bounds.contains(&duration) {
+            Ok(Self(duration))
+        } else {
+            Err(InvalidJwtLifetime(duration))
+        }
+    }
+
+    /// As a duration.
+    #[must_use]
+    pub fn as_duration(self) -> Duration {
+        self.0
+    }
+}
 
 impl JwtSigner {
     pub(super) fn new(
@@ -100,6 +135,13 @@ mod tests {
         let shown = serde_json::to_value(one.public()).unwrap();
         assert_eq!((&shown["use"], &shown["alg"]), (&"jwt-svid".into(), &"ES256".into()));
         assert!(shown.get("d").is_none(), "a public key");
+    }
+
+    #[test]
+    fn a_token_lives_a_minute_to_an_hour() {
+        let taken = |seconds| JwtLifetime::new(Duration::from_secs(seconds)).is_ok();
+        assert!(taken(60) && taken(3600) && !taken(59) && !taken(3601));
+        assert_eq!(JwtLifetime::new(JwtLifetime::DEFAULT.as_duration()), Ok(JwtLifetime::DEFAULT));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! [`Authority::sign`] signs for the proven identity, and [`Unreleased::release`] burns the join token
 //! before the certificate can be read.
 //!
+//! A token leaves it along another: [`Attestor::holder`] proves who holds a certificate, and [`Authority::mint`] signs for it.
+//!
 //! An authority has generations of root, issuing key and JWT key, of which one signs. Whom to trust is announced
 //! ([`Authority::trust`]); ask at each use, as it changes while the process runs.
 
@@ -29,13 +31,16 @@ mod vault;
 mod verifier;
 mod x509_proof;
 
-pub use attest::{AttestRefused, Attestation, Attested, Attestor, Credentials, Token, is_reserved};
+pub use attest::{
+    AttestRefused, Attestation, Attested, Attestor, Credentials, Holder, Token, is_reserved,
+};
 pub use authority::{
-    Authority, AuthorityError, Issued, Reissue, SignError, Trust, Unreleased, Upkeep,
+    Authority, AuthorityError, Issued, MintError, MintedJwtSvid, Reissue, SignError, Trust,
+    Unreleased, Upkeep,
 };
 pub use csr::{InvalidRequest, SigningRequest};
 pub use dns_names::{DnsNames, InvalidNames, WorkloadNames};
-pub use jwt::{JwtSignError, JwtSigner};
+pub use jwt::{InvalidJwtLifetime, JwtLifetime, JwtSignError, JwtSigner};
 pub use profile::{InvalidLifetime, Lifetime, ProfileError};
 pub use service_account::{AccountName, BoundTo, PodNow, ServiceAccountRefused, TokenFacts};
 pub use state::{Change, IllegalStep, Order, Phase, Record, State, Step};

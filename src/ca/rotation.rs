@@ -15,6 +15,8 @@ use super::state::{Change, Record, State, Step, at};
 /// After a start of the control plane, how long its sidecars have to come back before it believes that it sees them all.
 /// It is longer than the longest pause between two attempts of a sidecar to connect.
 pub const RECONNECT: Duration = Duration::from_secs(60);
+/// In seconds: how much longer another replica of the control plane may sign by the old key, before it has looked.
+const REPLICAS: u64 = 10;
 /// So many leaves are replaced per second, if the operator does not say otherwise.
 const PACE: u64 = 20;
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -28,6 +30,8 @@ pub struct FleetView {
     pub connected: Vec<Connected>,
     /// Sidecars that went away without having acknowledged the bundle of now.
     pub gone: Vec<Gone>,
+    /// How long foreign trust domains that read this bundle may go by what they read before; zero where none can.
+    pub readers: Duration,
 }
 
 /// A connected sidecar.
@@ -81,13 +85,19 @@ pub enum Awaited {
     /// Leaves of the old generation may be valid until then at sidecars that are not connected; or, if none is
     /// connected at all, nobody can say who trusts what until then.
     Absent(SystemTime),
+    /// Tokens of the old generation are in the hands of applications until then. Nobody can call them back, so the
+    /// operator cannot waive it.
+    Tokens(SystemTime),
+    /// Whoever reads the bundle endpoint has had time to read the new bundle by then.
+    Readers(SystemTime),
 }
 
 impl FleetView {
     /// Nobody is connected.
     #[must_use]
     pub fn empty(watching_since: SystemTime) -> Self {
-        Self { watching_since, connected: Vec::new(), gone: Vec::new() }
+        let readers = Duration::ZERO;
+        Self { watching_since, connected: Vec::new(), gone: Vec::new(), readers }
     }
 }
 
@@ -113,6 +123,8 @@ pub fn next(state: &State, fleet: &FleetView, now: SystemTime) -> Next {
                 awaited.extend(reconnecting(fleet, now));
                 awaited.extend(until(leaves_end(change, from), now).map(Awaited::Absent));
             }
+            let tokens = tokens_end(change, from).and_then(|end| until(end, now));
+            awaited.extend(tokens.map(Awaited::Tokens));
             unless(awaited, Next::Retire)
         }
     }
@@ -157,6 +169,7 @@ fn absent_while_publishing(
         .filter_map(|gone| Some(Awaited::Gone(gone.id.clone(), until(gone.until, now)?)))
         .collect();
     awaited.extend(reconnecting(fleet, now));
+    awaited.extend(readers(change, fleet).and_then(|end| until(end, now)).map(Awaited::Readers));
     if fleet.connected.is_empty() {
         awaited.extend(until(leaves_end(change, from), now).map(Awaited::Absent));
     }
@@ -168,9 +181,21 @@ fn reconnecting(fleet: &FleetView, now: SystemTime) -> Option<Awaited> {
     until(end, now).map(Awaited::Reconnect)
 }
 
+/// When whoever reads the bundle endpoint has looked again since the new bundle stands there, if anybody can.
+fn readers(change: &Change, fleet: &FleetView) -> Option<SystemTime> {
+    let lag = Some(fleet.readers).filter(|lag| !lag.is_zero())?;
+    at(change.since.saturating_add(1)).checked_add(lag)
+}
+
 /// When the last leaf ends that was signed before this step. The step's second was rounded down.
 fn leaves_end(change: &Change, from: &Record) -> SystemTime {
     at(change.since.saturating_add(1).saturating_add(from.longest_leaf))
+}
+
+/// When the last token ends that was signed before this step, if there was one.
+fn tokens_end(change: &Change, from: &Record) -> Option<SystemTime> {
+    let longest = Some(from.longest_token).filter(|longest| *longest > 0)?;
+    Some(at(change.since.saturating_add(REPLICAS).saturating_add(longest)))
 }
 
 fn until(end: SystemTime, now: SystemTime) -> Option<SystemTime> {

@@ -69,6 +69,9 @@ pub struct Record {
     pub kid: String,
     /// The longest lifetime of a leaf that it signed, in seconds.
     pub longest_leaf: u64,
+    /// The longest lifetime of a JWT-SVID that it signed, in seconds; 0 if it signed none.
+    #[serde(default)]
+    pub longest_token: u64,
     /// The SHA-256 of each of its files, by name. None once it is retired.
     pub files: BTreeMap<String, String>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Deserializer};
 
-use crate::ca::{Lifetime, WorkloadNames};
+use crate::ca::{JwtLifetime, Lifetime, WorkloadNames};
 use crate::identity::TrustDomain;
 use crate::kube;
 use crate::runtime::Address;
@@ -33,6 +33,9 @@ pub struct Config {
     /// How long a workload's certificate lives.
     #[serde(default = "default_lifetime", deserialize_with = "lifetime")]
     pub leaf_lifetime: Lifetime,
+    /// How long a workload's JWT-SVID lives.
+    #[serde(default = "default_jwt_lifetime", deserialize_with = "jwt_lifetime")]
+    pub jwt_svid_lifetime: JwtLifetime,
     /// DNS names and IP addresses under which sidecars call.
     #[serde(default = "default_names")]
     pub server_names: Vec<String>,
@@ -176,6 +179,15 @@ fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lifetime, D::E
     Lifetime::new(duration).map_err(serde::de::Error::custom)
 }
 
+fn jwt_lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<JwtLifetime, D::Error> {
+    let duration: Duration = humantime_serde::deserialize(deserializer)?;
+    JwtLifetime::new(duration).map_err(serde::de::Error::custom)
+}
+
+fn default_jwt_lifetime() -> JwtLifetime {
+    JwtLifetime::DEFAULT
+}
+
 fn default_lifetime() -> Lifetime {
     Lifetime::DEFAULT
 }
@@ -201,6 +213,7 @@ mod tests {
         config.resolve(Path::new("/etc/hopgate"));
         assert_eq!(config.directory, Path::new("/etc/hopgate/ca"));
         assert_eq!(config.leaf_lifetime, Lifetime::DEFAULT);
+        assert_eq!(config.jwt_svid_lifetime, JwtLifetime::DEFAULT);
         assert_eq!(config.operator().to_string(), "unix:/etc/hopgate/ca/operator.sock");
         assert_eq!(config.validate(), Ok(()));
     }
@@ -255,6 +268,8 @@ mod tests {
             r#","leafLifetime":"59s""#,
             r#","leafLifetime":"25h""#,
             r#","leafLifetimes":"1h""#,
+            r#","jwtSvidLifetime":"59s""#,
+            r#","jwtSvidLifetime":"61m""#,
             r#","admin":{"listen":"x"}"#,
             r#","authority":{"root":"r"}"#,
             r#","authority":{"root":"r","certificate":"c","key":"k","cacerts":"d"}"#,

@@ -6,6 +6,7 @@ mod config;
 pub mod discovery;
 pub mod federation;
 mod limits;
+mod minting;
 mod operator;
 mod own;
 mod rate;
@@ -26,8 +27,8 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 
 use crate::ca::{
-    Attestor, Authority, AuthorityError, JoinToken, Lifetime, TokenError, TokenStore, Trust,
-    is_reserved, workload_id,
+    Attestor, Authority, AuthorityError, JoinToken, JwtLifetime, Lifetime, TokenError, TokenStore,
+    Trust, is_reserved, workload_id,
 };
 use crate::identity::{Bundles, TrustBundle};
 use crate::revocation::{RevocationError, RevocationStore};
@@ -50,7 +51,6 @@ pub use rotation::{
 use own::OwnCertificate;
 use rotation::Rotation;
 use signing::Signing;
-use signing_metrics::SigningMetrics;
 
 /// The longest that a request takes once its turn has come, and before it waits for one.
 const SERVICE: Duration = Duration::from_secs(10);
@@ -64,7 +64,9 @@ pub struct Control {
     attestor: Attestor,
     learner: Learner,
     limits: Limits,
-    lifetime: Lifetime,
+    lifetimes: (Lifetime, JwtLifetime),
+    /// How long readers of the bundle endpoint may go by what they read before.
+    readers: Duration,
     own: Arc<OwnCertificate>,
     federation: Federation,
     listener: Listener,
@@ -173,7 +175,8 @@ impl Control {
             attestor,
             learner,
             limits: config.limits,
-            lifetime: config.leaf_lifetime,
+            lifetimes: (config.leaf_lifetime, config.jwt_svid_lifetime),
+            readers: federation::readers_lag(config.federation.endpoint.as_ref()),
             own,
             federation,
             listener,
@@ -268,15 +271,16 @@ impl Control {
         let signing = Signing::new(
             (self.authority.clone(), self.attestor, self.tokens.clone()),
             (self.learner, self.limits),
-            (self.lifetime, self.clock.clone()),
-            SigningMetrics::register(&self.metrics),
+            (self.lifetimes.0, self.clock.clone()),
+            &self.metrics,
         );
+        let minting = signing.minting(self.lifetimes.1, self.limits.per_workload, &self.metrics);
         let incoming = tls::incoming(self.listener, acceptor);
         let drain = tasks.drain();
         let published = self.publisher.subscribe();
         let rotation = Rotation::new(
             Arc::clone(&self.authority),
-            self.fleet.clone(),
+            (self.fleet.clone(), self.readers),
             published.clone(),
             self.clock.clone(),
         );
@@ -295,6 +299,7 @@ impl Control {
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .max_connection_age(Duration::from_secs(300))
             .add_service(signing.into_service())
+            .add_service(minting.into_service())
             .add_service(discovery.service);
         self.serving.met();
         let serving = self.serving;

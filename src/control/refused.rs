@@ -1,4 +1,4 @@
-//! Why a caller gets no certificate: for the log exactly, for the caller in short and stable words.
+//! Why a caller gets no certificate and no token: for the log exactly, for the caller in short and stable words.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -6,9 +6,10 @@ use std::time::Duration;
 use tonic::Status;
 
 use crate::ca::{
-    AttestRefused, InvalidRequest, ServiceAccountRefused, SignError, TokenRefused, X509Refused,
+    AttestRefused, InvalidRequest, MintError, ServiceAccountRefused, SignError, TokenRefused,
+    X509Refused,
 };
-use crate::identity::SpiffeId;
+use crate::identity::{InvalidAudiences, SpiffeId};
 use crate::revocation::{RevokedWorkload, Subject};
 
 use super::attest::NotLearned;
@@ -19,7 +20,7 @@ use super::turns::Shed;
 /// The API server is left alone for about this long after failures.
 const REVIEW_AGAIN: Duration = Duration::from_secs(2);
 
-/// Why a caller gets no certificate.
+/// Why a caller gets no certificate, or no token.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     #[error("unreadable authorization header")]
@@ -38,6 +39,10 @@ pub(super) enum Refused {
     Sign(#[from] SignError),
     #[error(transparent)]
     Token(#[from] TokenRefused),
+    #[error(transparent)]
+    Audiences(#[from] InvalidAudiences),
+    #[error(transparent)]
+    Mint(#[from] MintError),
     #[error("{shed}; limits.waiting and limits.waitingPerNamespace bound them")]
     Shed { shed: Shed, after: Duration },
     #[error("{id} asks more often than limits.perWorkload lets it")]
@@ -58,16 +63,20 @@ impl Refused {
             Self::Request(_)
             | Self::Duration(_)
             | Self::Impersonation
+            | Self::Audiences(_)
             | Self::Sign(SignError::Request(_)) => Outcome::Unfit,
-            Self::Sign(SignError::Authority(_)) | Self::Panicked => Outcome::Unavailable,
+            Self::Sign(SignError::Authority(_)) | Self::Mint(_) | Self::Panicked => {
+                Outcome::Unavailable
+            }
             Self::Shed { .. } => Outcome::Shed,
             Self::TooOften { .. } => Outcome::TooOften,
         }
     }
 
-    pub(super) fn into_status(self) -> Status {
+    /// What the caller is told; `what` is said in the log.
+    pub(super) fn into_status(self, what: &'static str) -> Status {
         let cause = self.source().map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(error = %self, cause, "refused to issue a certificate");
+        tracing::warn!(error = %self, cause, "{what}");
         match self {
             Self::Authorization => Status::unauthenticated("unreadable authorization header"),
             Self::Attest(refused) => attest_status(&refused),
@@ -83,7 +92,10 @@ impl Refused {
             Self::Impersonation => {
                 Status::permission_denied("the request asks for another identity")
             }
-            Self::Sign(SignError::Authority(_)) => Status::unavailable("cannot sign now"),
+            Self::Sign(SignError::Authority(_)) | Self::Mint(_) => {
+                Status::unavailable("cannot sign now")
+            }
+            Self::Audiences(refused) => Status::invalid_argument(refused.to_string()),
             Self::Token(refused) => token_status(&refused),
             Self::Shed { shed: Shed::Lane, after } => come_again(
                 Status::resource_exhausted("too many requests of this namespace, try again later"),
@@ -105,6 +117,10 @@ fn attest_status(refused: &AttestRefused) -> Status {
     match refused {
         AttestRefused::NoCredentials => {
             Status::unauthenticated("a token or a client certificate is needed")
+        }
+        AttestRefused::NoCertificate => Status::unauthenticated("a client certificate is needed"),
+        AttestRefused::ForeignAuthority => {
+            Status::unauthenticated("a client certificate of this mesh is needed")
         }
         AttestRefused::Token(refused) => token_status(refused),
         AttestRefused::ServiceAccount(refused) => account_status(refused),

@@ -12,8 +12,8 @@ use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use crate::ca::{
-    Attested, Attestor, Authority, Credentials, Issued, Lifetime, SigningRequest, Token,
-    TokenFacts, TokenStore,
+    Attested, Attestor, Authority, Credentials, Issued, JwtLifetime, Lifetime, SigningRequest,
+    Token, TokenFacts, TokenStore,
 };
 use crate::identity::{Leaf, SpiffeId};
 use crate::proto::istio::istio_certificate_service_server::{
@@ -21,12 +21,14 @@ use crate::proto::istio::istio_certificate_service_server::{
 };
 use crate::proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use crate::runtime::Clock;
+use crate::telemetry::Metrics;
 
 use super::attest::Learner;
 use super::limits::Limits;
-use super::rate::Rates;
+use super::minting::{self, Minting};
+use super::rate::{Rate, Rates};
 use super::refused::Refused;
-use super::signing_metrics::{Outcome, SigningMetrics};
+use super::signing_metrics::{Answered, Outcome, watch};
 use super::tls::Peer;
 use super::turns::{Bounds, Lane, Turn, Turns};
 
@@ -45,13 +47,13 @@ pub(super) struct Signing {
     /// Turns at the API server, of callers that have proven nothing yet: by address, so that one who shows bad tokens
     /// without end keeps only itself waiting.
     reviews: Turns,
-    metrics: SigningMetrics,
+    answered: Answered,
 }
 
 /// What one issuance needs. It blocks (files are synced), so it is shared with the blocking pool.
 struct Desk {
     authority: Arc<Authority>,
-    attestor: Attestor,
+    attestor: Arc<Attestor>,
     tokens: Arc<TokenStore>,
     rates: Rates,
     lifetime: Lifetime,
@@ -70,14 +72,29 @@ impl Signing {
         (authority, attestor, tokens): (Arc<Authority>, Attestor, Arc<TokenStore>),
         (learner, limits): (Learner, Limits),
         (lifetime, clock): (Lifetime, Clock),
-        metrics: SigningMetrics,
+        metrics: &Metrics,
     ) -> Self {
-        let rates = Rates::new(limits.per_workload);
+        let (rates, attestor) = (Rates::new(limits.per_workload), Arc::new(attestor));
         let desk = Desk { authority, attestor, tokens, rates, lifetime, clock };
         let turns = Turns::new(limits.bounds());
         let reviews = Turns::new(Bounds { at_once: REVIEWS, ..limits.bounds() });
-        metrics.watch(&turns, &learner);
-        Self { desk: Arc::new(desk), learner, turns, reviews, metrics }
+        let answered = Answered::register(metrics, "control_signing", "certificates");
+        watch(metrics, &turns, &learner);
+        Self { desk: Arc::new(desk), learner, turns, reviews, answered }
+    }
+
+    /// The service of tokens beside this one, which shares its turns. Each workload gets as many as it gets certificates.
+    pub(super) fn minting(&self, lifetime: JwtLifetime, rate: Rate, metrics: &Metrics) -> Minting {
+        let Desk { authority, attestor, clock, .. } = &*self.desk;
+        let desk = minting::Desk {
+            authority: Arc::clone(authority),
+            attestor: Arc::clone(attestor),
+            rates: Rates::new(rate),
+            lifetime,
+            clock: clock.clone(),
+        };
+        let answered = Answered::register(metrics, "control_minting", "JWT-SVIDs");
+        Minting::new(desk, self.turns.clone(), answered)
     }
 
     pub(super) fn into_service(self) -> IstioCertificateServiceServer<Self> {
@@ -126,13 +143,13 @@ impl Signing {
     }
 }
 
-async fn turn(turns: &Turns, lane: Lane) -> Result<Turn, Refused> {
+pub(super) async fn turn(turns: &Turns, lane: Lane) -> Result<Turn, Refused> {
     turns.wait(lane).await.map_err(|shed| Refused::Shed { shed, after: turns.backlog() })
 }
 
 /// The namespace of a caller whose certificate the handshake verified. Only for its place in the queue: who it is, is
 /// proven when its turn comes. A foreign certificate that names one of ours gets no further than that.
-fn namespace_of_certificate(
+pub(super) fn namespace_of_certificate(
     chain: &[rustls::pki_types::CertificateDer<'static>],
 ) -> Option<String> {
     let leaf = Leaf::parse(chain.first()?).ok()?;
@@ -154,12 +171,12 @@ impl IstioCertificateService for Signing {
         let began = Instant::now();
         let answer = self.serve(request).await;
         let outcome = answer.as_ref().map_or_else(Refused::outcome, |_| Outcome::Issued);
-        self.metrics.answered(outcome, began.elapsed());
+        self.answered.count(outcome, began.elapsed());
         match answer {
             Ok(issued) => {
                 Ok(Response::new(IstioCertificateResponse { cert_chain: issued.chain_pem() }))
             }
-            Err(refused) => Err(refused.into_status()),
+            Err(refused) => Err(refused.into_status("refused to issue a certificate")),
         }
     }
 }
@@ -240,7 +257,7 @@ fn bearer(metadata: &MetadataMap) -> Result<Option<Zeroizing<String>>, Refused> 
     }
 }
 
-fn unix(time: SystemTime) -> u64 {
+pub(super) fn unix(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

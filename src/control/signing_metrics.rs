@@ -1,4 +1,4 @@
-//! What the signing service counts.
+//! What the services that sign count.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::telemetry::Metrics;
 use super::attest::Learner;
 use super::turns::Turns;
 
-/// How a request for a certificate ended.
+/// How a request for a certificate or a token ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(super) enum Outcome {
-    /// With a certificate.
+    /// With what was asked for.
     Issued,
     /// The caller proves nothing.
     Unproven,
@@ -42,36 +42,36 @@ struct Labels {
     outcome: Outcome,
 }
 
-/// Counts of one signing service.
-pub(super) struct SigningMetrics {
-    metrics: Metrics,
+/// How requests for one kind of thing were answered.
+pub(super) struct Answered {
     requests: Family<Labels, Counter>,
     duration: Histogram,
 }
 
-impl SigningMetrics {
-    pub(super) fn register(metrics: &Metrics) -> Self {
+impl Answered {
+    /// `what` is asked for; the names of the metrics begin with `name`.
+    pub(super) fn register(metrics: &Metrics, name: &str, what: &str) -> Self {
         let requests = Family::default();
         let duration = Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0]);
         metrics.register(|registry| {
-            let help = "Requests for certificates, by outcome";
-            registry.register("control_signing_requests", help, requests.clone());
-            let help = "Time from a request for a certificate to its answer, waiting included";
-            registry.register("control_signing_duration_seconds", help, duration.clone());
+            let help = format!("Requests for {what}, by outcome");
+            registry.register(format!("{name}_requests"), help, requests.clone());
+            let help = format!("Time from a request for {what} to its answer, waiting included");
+            registry.register(format!("{name}_duration_seconds"), help, duration.clone());
         });
-        Self { metrics: metrics.clone(), requests, duration }
+        Self { requests, duration }
     }
 
-    /// Shows who waits, and what is asked of an API server.
-    pub(super) fn watch(&self, turns: &Turns, learner: &Learner) {
-        let watched = Watched { turns: turns.clone(), reviewer: learner.reviewer().cloned() };
-        self.metrics.register(|registry| registry.register_collector(Box::new(watched)));
-    }
-
-    pub(super) fn answered(&self, outcome: Outcome, after: Duration) {
+    pub(super) fn count(&self, outcome: Outcome, after: Duration) {
         self.requests.get_or_create(&Labels { outcome }).inc();
         self.duration.observe(after.as_secs_f64());
     }
+}
+
+/// Shows who waits, and what is asked of an API server.
+pub(super) fn watch(metrics: &Metrics, turns: &Turns, learner: &Learner) {
+    let watched = Watched { turns: turns.clone(), reviewer: learner.reviewer().cloned() };
+    metrics.register(|registry| registry.register_collector(Box::new(watched)));
 }
 
 struct Watched {
@@ -87,7 +87,7 @@ impl fmt::Debug for Watched {
 
 impl Collector for Watched {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help = "Requests for certificates that wait for their turn.";
+        let help = "Requests for certificates and tokens that wait for their turn.";
         gauge("control_signing_waiting", help, self.turns.waiting(), &mut encoder)?;
         match &self.reviewer {
             None => Ok(()),

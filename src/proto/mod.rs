@@ -31,6 +31,18 @@ pub mod discovery {
     tonic::include_proto!("hopgate.discovery.v1");
 }
 
+/// `hopgate.identity.v1`: what a workload gets beside its certificate (see `proto/hopgate_identity.proto`).
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
+pub mod identity {
+    tonic::include_proto!("hopgate.identity.v1");
+}
+
 /// The SPIFFE Workload API, which has no package (see `proto/workload.proto`).
 #[allow(
     missing_docs,

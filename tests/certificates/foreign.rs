@@ -29,14 +29,14 @@ fn proof(name: &str, file: &str, workloads: &str) -> X509Proof {
     serde_saphyr::from_str(&text).unwrap()
 }
 
-fn pem(der: &CertificateDer<'_>) -> String {
+pub(super) fn pem(der: &CertificateDer<'_>) -> String {
     use base64::Engine as _;
     let body = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
 }
 
 /// Valid around the start of time.
-fn leaf(corp: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+pub(super) fn leaf(corp: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
     corp.leaf_with(|params| {
         params.not_before = (start_of_time() - hours(1)).into();
         params.not_after = (start_of_time() + hours(1)).into();
@@ -44,7 +44,7 @@ fn leaf(corp: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
     })
 }
 
-fn dns(name: &str) -> SanType {
+pub(super) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
 

@@ -6,6 +6,7 @@ mod faults;
 mod foreign;
 mod impostor;
 mod lint;
+mod minting;
 pub mod parts;
 mod renewal;
 mod requests;

@@ -90,7 +90,7 @@ fn revoke(directory: &Path, arguments: &str) -> Output {
         .unwrap()
 }
 
-async fn said(directory: &Path, arguments: &str) -> (Option<i32>, String) {
+pub(super) async fn said(directory: &Path, arguments: &str) -> (Option<i32>, String) {
     let (directory, arguments) = (directory.to_path_buf(), arguments.to_owned());
     let output = tokio::task::spawn_blocking(move || revoke(&directory, &arguments)).await.unwrap();
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };

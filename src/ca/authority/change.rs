@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::ca::generation::Generation;
+use crate::ca::jwt::JwtLifetime;
 use crate::ca::profile::Lifetime;
 use crate::ca::state::{IllegalStep, Record, State};
 use crate::ca::store::StoreError;
@@ -149,28 +150,51 @@ impl Authority {
         now: SystemTime,
     ) -> Result<(), AuthorityError> {
         let seconds = lifetime.as_duration().as_secs();
-        let known = |current: &Current| {
-            let trusted = |record: &&Record| record.phase.is_trusted();
-            current.state.generations.iter().filter(trusted).all(|r| r.longest_leaf >= seconds)
-        };
-        if matches!(self.keeper, Keeper::Operator(_)) || known(&self.current.load()) {
+        let current = self.current.load();
+        let mut trusted = current.state.generations.iter().filter(|r| r.phase.is_trusted());
+        if self.is_supplied() || trusted.all(|r| r.longest_leaf >= seconds) {
             return Ok(());
         }
-        let longer = |current: &Current| {
-            let mut state = current.state.clone();
-            for record in state.generations.iter_mut().filter(|r| r.phase.is_trusted()) {
-                record.longest_leaf = record.longest_leaf.max(seconds);
+        self.remember(now, |record| record.longest_leaf = record.longest_leaf.max(seconds))
+    }
+
+    /// The same for tokens. Says what is in force once it is written down: what comes later may not know it.
+    pub(super) fn remember_token(
+        &self,
+        lifetime: JwtLifetime,
+        now: SystemTime,
+    ) -> Result<Arc<Current>, AuthorityError> {
+        let seconds = lifetime.as_duration().as_secs();
+        loop {
+            let current = self.current.load_full();
+            let active = current.state.active();
+            if self.is_supplied() || active.is_some_and(|r| r.longest_token >= seconds) {
+                return Ok(current);
             }
+            self.remember(now, |record| record.longest_token = record.longest_token.max(seconds))?;
+        }
+    }
+
+    /// An authority that is supplied retires nothing by itself.
+    fn is_supplied(&self) -> bool {
+        matches!(self.keeper, Keeper::Operator(_))
+    }
+
+    /// Writes something down about every generation that is trusted.
+    fn remember(&self, now: SystemTime, what: impl Fn(&mut Record)) -> Result<(), AuthorityError> {
+        let draft = |current: &Current| {
+            let mut state = current.state.clone();
+            state.generations.iter_mut().filter(|r| r.phase.is_trusted()).for_each(&what);
             Ok((state, Files::new()))
         };
         for _ in 0..CONFLICTS {
-            match self.write_down(longer, None) {
+            match self.write_down(draft, None) {
                 // Another replica wrote first: what it wrote is the ground for the same once more.
                 Err(AuthorityError::Store(StoreError::Conflict(_))) => drop(self.reload(now)?),
                 done => return done,
             }
         }
-        self.write_down(longer, None)
+        self.write_down(draft, None)
     }
 
     fn change(

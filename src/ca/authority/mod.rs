@@ -5,6 +5,7 @@ mod change;
 mod current;
 mod error;
 mod issued;
+mod mint;
 mod open;
 
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,7 @@ use super::verifier::FollowingVerifier;
 
 pub use error::{AuthorityError, SignError};
 pub use issued::{Issued, Unreleased};
+pub use mint::{MintError, MintedJwtSvid};
 
 use current::Current;
 

@@ -22,6 +22,7 @@ fn record(number: u32) -> Record {
         issuing_keys: vec![format!("{number}a"), format!("{number}b")],
         kid: String::new(),
         longest_leaf: 3600,
+        longest_token: 0,
         files: [(String::new(), String::new())].into(),
     }
 }
@@ -48,7 +49,12 @@ fn sidecar(name: &str, acknowledged: bool, key_id: &str) -> Connected {
 
 /// A fleet that has been watched for long.
 fn fleet(connected: Vec<Connected>) -> FleetView {
-    FleetView { watching_since: now() - secs(86_400), connected, gone: Vec::new() }
+    FleetView {
+        watching_since: now() - secs(86_400),
+        connected,
+        gone: Vec::new(),
+        readers: Duration::ZERO,
+    }
 }
 
 #[test]
@@ -147,4 +153,42 @@ fn leaves_are_replaced_at_a_steady_pace() {
     assert_eq!(pace(1000, hour), secs(50));
     assert_eq!(pace(1_000_000, hour), secs(1800));
     assert_eq!(pace(10, secs(4)), secs(5));
+}
+
+#[test]
+fn a_key_of_tokens_stays_until_no_token_of_it_can_be_valid_whatever_the_operator_says() {
+    let signed = |number: u32, longest_token| {
+        let mut state = born();
+        state.generations[0].longest_token = if number == 1 { longest_token } else { 0 };
+        let mut two = record(2);
+        two.longest_token = if number == 2 { longest_token } else { 0 };
+        let state = state.prepare(two, None, now()).unwrap().publish(now()).unwrap();
+        state.activate(secs(60), now()).unwrap().without_absent().unwrap()
+    };
+    let renewed = fleet(vec![sidecar("orders", true, "2a")]);
+    assert_eq!(next(&signed(1, 0), &renewed, now()), Next::Retire, "it signed none");
+    let end = now() + secs(310);
+    let waits = Next::Wait(vec![Awaited::Tokens(end)]);
+    assert_eq!(next(&signed(1, 300), &renewed, now()), waits);
+    assert_eq!(next(&signed(1, 300), &renewed, end - secs(1)), waits);
+    assert_eq!(next(&signed(1, 300), &renewed, end), Next::Retire);
+    // Turned round, it is the tokens of the new generation that are waited for.
+    let back = signed(2, 300).abort(secs(60), now() + secs(9)).unwrap();
+    let returned = fleet(vec![sidecar("orders", true, "1b")]);
+    assert_eq!(
+        next(&back, &returned, end),
+        Next::Wait(vec![Awaited::Tokens(now() + secs(319))]),
+        "counted from when it stopped signing"
+    );
+    assert_eq!(next(&back, &returned, now() + secs(319)), Next::Retire);
+}
+
+#[test]
+fn who_reads_the_bundle_from_afar_has_time_to_read_it() {
+    let mut all = fleet(vec![sidecar("orders", true, "1b")]);
+    all.readers = secs(375);
+    let end = now() + secs(376);
+    assert_eq!(next(&publishing(), &all, now()), Next::Wait(vec![Awaited::Readers(end)]));
+    assert_eq!(next(&publishing(), &all, end), Next::Activate);
+    assert_eq!(next(&publishing().without_absent().unwrap(), &all, now()), Next::Activate);
 }

@@ -13,6 +13,7 @@ fn record(number: u32) -> Record {
         issuing_keys: vec![format!("key {number}")],
         kid: format!("kid {number}"),
         longest_leaf: 3600,
+        longest_token: 0,
         files: [(format!("{number}.root.pem"), "digest".to_owned())].into(),
     }
 }

@@ -161,6 +161,12 @@ fn wait(awaited: &AwaitedStanding) -> Option<String> {
         AwaitedStanding::Absent { until } => {
             Some(format!("until {until} for sidecars that are not connected"))
         }
+        AwaitedStanding::Tokens { until } => {
+            Some(format!("until {until} for JWT-SVIDs of the old root to end"))
+        }
+        AwaitedStanding::Readers { until } => {
+            Some(format!("until {until} for foreign trust domains to read the new bundle"))
+        }
     }
 }
 

@@ -15,7 +15,9 @@ pub(super) fn is_stuck(standing: &Standing) -> bool {
         AwaitedStanding::Sidecar { for_seconds, .. } => *for_seconds >= STUCK,
         AwaitedStanding::Gone { .. }
         | AwaitedStanding::Reconnect { .. }
-        | AwaitedStanding::Absent { .. } => false,
+        | AwaitedStanding::Absent { .. }
+        | AwaitedStanding::Tokens { .. }
+        | AwaitedStanding::Readers { .. } => false,
     })
 }
 

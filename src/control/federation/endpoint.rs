@@ -73,6 +73,13 @@ pub enum EndpointError {
     Tls(#[source] rustls::Error),
 }
 
+/// How long a reader that does as it is told may go by what it read before: the hint, and the spread of its looks. Zero
+/// where nobody can read.
+pub(in crate::control) fn readers_lag(endpoint: Option<&EndpointConfig>) -> Duration {
+    let hint = endpoint.map_or(Duration::ZERO, |endpoint| endpoint.refresh_hint);
+    hint.saturating_add(hint / 4)
+}
+
 impl BundleEndpoint {
     /// Binds. `own` is the control plane's SVID, `bundle` what is published.
     ///

@@ -30,6 +30,7 @@ pub use config::{
     EndpointConfig, EndpointProfile, FederationConfig, InvalidFederation, Profile, RawProfile,
     RawRelationship, Relationship,
 };
+pub(super) use endpoint::readers_lag;
 pub use endpoint::{BundleEndpoint, EndpointError};
 pub use fetch::FetchError;
 pub(super) use own::DIRECTORY;

@@ -35,6 +35,7 @@ pub(super) struct Rotation(Arc<Inner>);
 struct Inner {
     authority: Arc<Authority>,
     fleet: Fleet,
+    readers: Duration,
     published: watch::Receiver<Arc<Published>>,
     clock: Clock,
     watching_since: SystemTime,
@@ -45,13 +46,14 @@ struct Inner {
 impl Rotation {
     pub(super) fn new(
         authority: Arc<Authority>,
-        fleet: Fleet,
+        (fleet, readers): (Fleet, Duration),
         published: watch::Receiver<Arc<Published>>,
         clock: Clock,
     ) -> Self {
         Self(Arc::new(Inner {
             authority,
             fleet,
+            readers,
             published,
             watching_since: clock.now(),
             clock,
@@ -227,7 +229,8 @@ impl Inner {
         absent.look(now, present);
         let gone = absent.without(trust.sequence).into_iter();
         let gone = gone.map(|(id, until)| Gone { id, until }).collect();
-        FleetView { watching_since: self.watching_since, connected: seen, gone }
+        let (watching_since, readers) = (self.watching_since, self.readers);
+        FleetView { watching_since, connected: seen, gone, readers }
     }
 }
 

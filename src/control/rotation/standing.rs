@@ -117,6 +117,16 @@ pub enum AwaitedStanding {
         /// Until when one can be valid.
         until: String,
     },
+    /// JWT-SVIDs of the generation that goes.
+    Tokens {
+        /// Until when one can be valid.
+        until: String,
+    },
+    /// Foreign trust domains that read the bundle.
+    Readers {
+        /// Until when they may not have looked again.
+        until: String,
+    },
 }
 
 impl Standing {
@@ -206,6 +216,8 @@ impl AwaitedStanding {
             Awaited::Gone(id, until) => Self::Gone { id: id.to_string(), until: text(until) },
             Awaited::Reconnect(until) => Self::Reconnect { until: text(until) },
             Awaited::Absent(until) => Self::Absent { until: text(until) },
+            Awaited::Tokens(until) => Self::Tokens { until: text(until) },
+            Awaited::Readers(until) => Self::Readers { until: text(until) },
         }
     }
 }

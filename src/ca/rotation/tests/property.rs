@@ -144,7 +144,8 @@ impl World {
             since: self.now,
         });
         let connected = connected.collect();
-        FleetView { watching_since: self.started, connected, gone: self.gone.clone() }
+        let gone = self.gone.clone();
+        FleetView { watching_since: self.started, connected, gone, readers: Duration::ZERO }
     }
 
     fn play(&mut self, event: &Event) {
