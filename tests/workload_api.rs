@@ -3,6 +3,8 @@
 mod clients;
 mod endpoint;
 mod impostor;
+mod minted;
 mod protocol;
 mod source;
 mod streams;
+mod tokens;

@@ -28,6 +28,8 @@ pub(super) struct Certificates {
     pub(super) sds: SecretServer,
     pub(super) sds_status: Arc<sds::SdsStatus>,
     pub(super) in_use: in_use::Shown,
+    /// Where the workload's tokens come from.
+    pub(super) tokens: certs::JwtSource,
     /// What the control plane tells; `None` when the certificate comes from somebody else.
     pub(super) told: Option<Told>,
 }
@@ -51,6 +53,8 @@ impl Certificates {
     ) -> Result<Option<Self>, StartError> {
         let Some(source) = &config.certificates else { return Ok(None) };
         let memory = Memory::open(source.state_directory.as_deref(), id)?;
+        let tokens = certs::JwtSource::new(&source.source, id.clone(), clock.clone())
+            .map_err(certs::RenewalError::Server)?;
         let renewal = certs::Renewal::trusting(source, memory.told(), id.clone(), clock.clone())?;
         let identity = renewal.identity();
         let handle = renewal.handle();
@@ -87,7 +91,15 @@ impl Certificates {
             count_discovery(metrics, &status);
             Told { status, revoked }
         });
-        Ok(Some(Self { identity, renewal: handle, sds: server, sds_status: status, in_use, told }))
+        Ok(Some(Self {
+            identity,
+            renewal: handle,
+            sds: server,
+            sds_status: status,
+            in_use,
+            tokens,
+            told,
+        }))
     }
 
     /// What `/certificates` shows: the chain that is served, when it will be renewed, and whom the workload trusts, by trust

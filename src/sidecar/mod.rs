@@ -10,6 +10,7 @@ mod dump;
 pub mod envoys;
 mod ext_authz;
 mod grpc;
+mod in_force;
 mod in_use;
 mod judging;
 mod outbound;
@@ -195,7 +196,11 @@ impl Bound {
         };
         let workload_api = workload_api::start(
             config.workload_api.as_ref(),
-            certificates.as_ref().map(|_| withdrawn.issued),
+            certificates.as_ref().map(|certificates| workload_api::Holdings {
+                identity: withdrawn.issued,
+                revoked: withdrawn.in_force,
+                tokens: certificates.tokens.clone(),
+            }),
             (&clock, &metrics),
             &mut tasks,
         )

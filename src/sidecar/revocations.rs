@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::certificates::Certificates;
 use super::discovery::Revoked;
+use super::in_force::InForce;
 use super::standing::Standing;
 use super::{Config, InvalidConfig};
 use crate::authz::Gate;
@@ -37,6 +38,8 @@ pub(super) struct Withdrawn {
     pub(super) status: RevocationStatus,
     /// The workload's identity for whoever asks for it, such as the application: nothing while it is revoked.
     pub(super) issued: Identities,
+    /// Who is revoked, for whoever is not the gate.
+    pub(super) in_force: watch::Receiver<Arc<InForce>>,
 }
 
 /// Who and what a sidecar guards.
@@ -61,6 +64,7 @@ struct Revocations {
     held: Arc<RevocationList>,
     again: Option<tokio::time::Instant>,
     issued: watch::Sender<Option<Arc<WorkloadIdentity>>>,
+    in_force: watch::Sender<Arc<InForce>>,
 }
 
 /// What `/config` shows. Cloning shares it.
@@ -99,8 +103,9 @@ pub(super) fn start(
     let revocations = Revocations::begin(guarded, (ready, clock.clone()), (told, metrics));
     let status = revocations.status.clone();
     let issued = revocations.issued.subscribe();
+    let in_force = revocations.in_force.subscribe();
     tasks.spawn("revocations", revocations.run(tasks.drain()));
-    Ok(Withdrawn { status, issued })
+    Ok(Withdrawn { status, issued, in_force })
 }
 
 impl Revocations {
@@ -113,7 +118,9 @@ impl Revocations {
         let list = told.as_mut().and_then(|told| list(&told.borrow_and_update()));
         let held = Arc::new(list.unwrap_or_default());
         guarded.gate.revoke(Arc::clone(&held));
+        let in_force = InForce::new(Arc::clone(&held), guarded.own.trust_domain(), Vec::new());
         let revocations = Self {
+            in_force: watch::Sender::new(Arc::new(in_force)),
             guarded,
             told,
             clock,
@@ -190,7 +197,16 @@ impl Revocations {
         let now = self.clock.now();
         let snapshot = self.guarded.gate.snapshot();
         let domain = self.guarded.own.trust_domain();
-        let members = Members::of(&domain).with_aliases(&snapshot.mesh().aliases);
+        let aliases = &snapshot.mesh().aliases;
+        let members = Members::of(&domain).with_aliases(aliases);
+        self.in_force.send_if_modified(|shown| {
+            let changed = !shown.is(&self.held, aliases);
+            if changed {
+                let now = InForce::new(Arc::clone(&self.held), domain.clone(), aliases.clone());
+                *shown = Arc::new(now);
+            }
+            changed
+        });
         let identity =
             self.guarded.identity.as_ref().and_then(|identity| identity.borrow().clone());
         let serial = identity.as_ref().map(|identity| identity.svid.leaf().serial());

@@ -251,7 +251,7 @@ fn no_step_of_a_change_of_the_root_leaves_a_token_that_cannot_be_verified() {
             connected: vec![Connected {
                 id: id(ORDERS),
                 // It takes a while each time.
-                acknowledged: unix(now) % 60 == 0,
+                acknowledged: unix(now).is_multiple_of(60),
                 key_id,
                 since: now,
             }],

@@ -4,7 +4,7 @@ mod authority;
 mod crowd;
 mod faults;
 mod foreign;
-mod impostor;
+pub mod impostor;
 mod lint;
 mod minting;
 pub mod parts;

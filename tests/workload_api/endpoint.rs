@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hopgate::identity::WorkloadIdentity;
+use hopgate::certs::{self, JwtSource};
+use hopgate::identity::{SpiffeId, TrustDomain, WorkloadIdentity};
 use hopgate::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use hopgate::revocation::{
+    Revocation, RevocationList, RevokedWorkload, Serial, Subject, Until, Words,
+};
 use hopgate::runtime::{Address, Clock, PeerUser, Tasks};
-use hopgate::sidecar::workload_api::{CallerUsers, Callers, WorkloadApi};
+use hopgate::sidecar::workload_api::{CallerUsers, Callers, Holdings, InForce, WorkloadApi};
 use hopgate::telemetry::Metrics;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -26,9 +30,16 @@ pub type Client = SpiffeWorkloadApiClient<Channel>;
 pub struct Endpoint {
     directory: Scratch,
     identity: watch::Sender<Option<Arc<WorkloadIdentity>>>,
+    revoked: watch::Sender<Arc<InForce>>,
     pub metrics: Metrics,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// A source of certificates that has no tokens.
+pub fn no_tokens() -> certs::Source {
+    let text = "files: { certificate: a.pem, key: b.pem, bundle: c.pem }";
+    serde_saphyr::from_str::<certs::Config>(text).unwrap().source
 }
 
 impl Endpoint {
@@ -45,12 +56,37 @@ impl Endpoint {
     }
 
     pub async fn with(identity: Option<WorkloadIdentity>, callers: Callers, clock: Clock) -> Self {
+        Self::serve(identity, callers, (&no_tokens(), clock)).await
+    }
+
+    /// For callers of the user that runs the tests, with tokens from there.
+    pub async fn with_tokens(
+        identity: WorkloadIdentity,
+        source: &certs::Source,
+        clock: &Clock,
+    ) -> Self {
+        let callers = Callers::own_user().unwrap();
+        Self::serve(Some(identity), callers, (source, clock.clone())).await
+    }
+
+    async fn serve(
+        identity: Option<WorkloadIdentity>,
+        callers: Callers,
+        (source, clock): (&certs::Source, Clock),
+    ) -> Self {
         let directory = Scratch::new("workload-api");
         let socket = directory.path().join("api.sock");
         let listener = Address::Unix(socket).bind().await.unwrap();
         let identity = watch::Sender::new(identity.map(Arc::new));
         let metrics = Metrics::new();
-        let api = WorkloadApi::new(identity.subscribe(), callers, clock, &metrics);
+        let revoked = watch::Sender::new(Arc::new(in_force(&[])));
+        let workload = SpiffeId::parse(ORDERS).unwrap();
+        let held = Holdings {
+            identity: identity.subscribe(),
+            revoked: revoked.subscribe(),
+            tokens: JwtSource::new(source, workload, clock.clone()).unwrap(),
+        };
+        let api = WorkloadApi::new(held, callers, clock, &metrics);
         let mut tasks = Tasks::new();
         tasks.spawn("workload_api", api.serve(listener, tasks.drain()));
         let (stop, stopped) = oneshot::channel();
@@ -58,7 +94,12 @@ impl Endpoint {
             let shutdown = async { drop(stopped.await) };
             tasks.run(shutdown, Duration::from_secs(5)).await.unwrap();
         });
-        Self { directory, identity, metrics, stop: Some(stop), task }
+        Self { directory, identity, revoked, metrics, stop: Some(stop), task }
+    }
+
+    /// These are revoked from now on: a workload, or one certificate of it.
+    pub fn revoke(&self, revoked: &[(&str, Option<&str>)]) {
+        self.revoked.send_replace(Arc::new(in_force(revoked)));
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -102,4 +143,20 @@ pub fn asked<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("workload.spiffe.io", "true".parse().unwrap());
     request
+}
+
+fn in_force(revoked: &[(&str, Option<&str>)]) -> InForce {
+    let entries = revoked.iter().map(|(id, serial)| Revocation {
+        subject: Subject::Workload(RevokedWorkload {
+            id: SpiffeId::parse(id).unwrap(),
+            serial: serial.map(|serial| Serial::parse(serial).unwrap()),
+        }),
+        since: std::time::SystemTime::UNIX_EPOCH,
+        until: Until::Lifted,
+        reason: Words::parse("leaked").unwrap(),
+        by: Words::parse("a test").unwrap(),
+    });
+    let list = RevocationList::new(entries).unwrap();
+    let domain = |name| TrustDomain::parse(name).unwrap();
+    InForce::new(Arc::new(list), domain("demo.mesh"), vec![domain("old.mesh")])
 }

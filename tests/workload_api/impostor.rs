@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::Stream;
@@ -14,12 +15,13 @@ use hopgate::proto::workload::{
     X509svidResponse,
 };
 use hopgate::runtime::Address;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tonic::{Request, Response, Status};
 
 use crate::support::Scratch;
 
 type Said = Result<X509svidResponse, Status>;
+type Mint = Box<dyn Fn(JwtsvidRequest) -> Result<JwtsvidResponse, Status> + Send>;
 type Answers<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
 /// The server; it ends with the test.
@@ -34,6 +36,10 @@ struct Script {
     /// What was said last, for who comes later.
     last: Arc<Mutex<Option<X509svidResponse>>>,
     refusal: Arc<Mutex<Option<Status>>>,
+    mint: Arc<Mutex<Mint>>,
+    /// A question for a token takes one of these before it is answered.
+    leave: Arc<Semaphore>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Impostor {
@@ -42,7 +48,15 @@ impl Impostor {
         let address = Address::Unix(directory.path().join("api.sock"));
         let incoming = address.bind().await.unwrap().incoming();
         let (now, _) = broadcast::channel(16);
-        let script = Script { now, last: Arc::default(), refusal: Arc::default() };
+        let mint: Mint = Box::new(|_| Err(Status::unimplemented("")));
+        let script = Script {
+            now,
+            last: Arc::default(),
+            refusal: Arc::default(),
+            mint: Arc::new(Mutex::new(mint)),
+            leave: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            asked: Arc::default(),
+        };
         let server = SpiffeWorkloadApiServer::new(script.clone());
         let router = tonic::transport::Server::builder().add_service(server);
         tokio::spawn(router.serve_with_incoming(incoming));
@@ -63,6 +77,28 @@ impl Impostor {
     pub fn break_off(&self, status: Status) {
         *self.script.last.lock().unwrap() = None;
         drop(self.script.now.send(Err(status)));
+    }
+
+    /// Answers questions for tokens so.
+    pub fn mint(
+        &self,
+        answer: impl Fn(JwtsvidRequest) -> Result<JwtsvidResponse, Status> + Send + 'static,
+    ) {
+        *self.script.mint.lock().unwrap() = Box::new(answer);
+    }
+
+    /// How often it was asked for a token.
+    pub fn asked(&self) -> usize {
+        self.script.asked.load(Ordering::SeqCst)
+    }
+
+    /// Keeps whoever asks for a token waiting, or lets them on.
+    pub fn hold(&self, held: bool) {
+        if held {
+            self.script.leave.forget_permits(Semaphore::MAX_PERMITS);
+        } else {
+            self.script.leave.add_permits(Semaphore::MAX_PERMITS / 2);
+        }
     }
 
     /// Refuses new calls with this, or no more.
@@ -105,9 +141,13 @@ impl SpiffeWorkloadApi for Script {
 
     async fn fetch_jwtsvid(
         &self,
-        _request: Request<JwtsvidRequest>,
+        request: Request<JwtsvidRequest>,
     ) -> Result<Response<JwtsvidResponse>, Status> {
-        Err(Status::unimplemented(""))
+        assert_eq!(request.metadata().get("workload.spiffe.io").unwrap(), "true");
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.leave.acquire().await.unwrap().forget();
+        let answer = self.mint.lock().unwrap()(request.into_inner());
+        answer.map(Response::new)
     }
 
     async fn fetch_jwt_bundles(

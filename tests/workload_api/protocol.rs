@@ -180,6 +180,18 @@ async fn a_token_is_validated_with_the_keys_of_its_own_trust_domain() {
     assert_eq!(validate("orders", partner.token(them, "orders")).await.unwrap().spiffe_id, them);
 
     let over = json!({ "sub": WEB, "aud": "orders", "exp": now() - 1 });
+    // Whoever is revoked is refused by its token, under every name of the mesh, and by whatever certificate it was got.
+    let revoked = "the workload that the token names is revoked";
+    for (id, serial) in [(WEB, None), ("spiffe://old.mesh/ns/shop/sa/web", None), (WEB, Some("a1"))]
+    {
+        endpoint.revoke(&[(id, serial)]);
+        let status = validate("orders", own.token(WEB, "orders")).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::InvalidArgument, revoked), "{id}");
+        validate("orders", own.token(ORDERS, "orders")).await.unwrap();
+    }
+    endpoint.revoke(&[]);
+    validate("orders", own.token(WEB, "orders")).await.unwrap();
+
     for (name, audience, token, words) in [
         ("another audience", "payments", own.token(WEB, "orders"), "audience"),
         ("a foreign key", "orders", partner.token(WEB, "orders"), "no key \"two\""),
@@ -214,4 +226,5 @@ async fn a_token_is_for_an_audience_and_for_the_workload_alone() {
     assert_eq!(fetch(&["payments"], WEB).await, denied);
     let (code, text) = fetch(&["payments"], ORDERS).await;
     assert_eq!(code, Code::Unimplemented, "{text}");
+    assert!(text.contains("files, which hold no JWT-SVIDs"), "{text}");
 }

@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status};
 use super::counts::{Counts, Method};
 use super::feed::{Draw, Feed, Messages};
 use super::incoming::Caller;
-use super::messages;
+use super::tokens::{Answer, Tokens};
+use super::{Holdings, InForce, messages};
 use crate::identity::{Audiences, JwtSvid, SpiffeId, WorkloadIdentity};
 use crate::proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
 use crate::proto::workload::{
@@ -19,7 +20,8 @@ use crate::proto::workload::{
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest,
     X509svidResponse,
 };
-use crate::runtime::{Clock, Drain};
+use crate::revocation::Certificate;
+use crate::runtime::{Clock, Drain, Questions};
 
 /// The metadata that every caller must send. A server that is tricked into fetching a URL cannot send it.
 const SECURITY_HEADER: &str = "workload.spiffe.io";
@@ -32,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Api {
     standing: Standing,
+    revoked: watch::Receiver<Arc<InForce>>,
+    tokens: Tokens,
     places: Arc<Semaphore>,
     counts: Counts,
     drain: Drain,
@@ -104,14 +108,16 @@ impl Standing {
 }
 
 impl Api {
-    pub(super) fn new(
-        identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
-        clock: Clock,
-        counts: Counts,
-    ) -> Self {
+    pub(super) fn new((held, tokens): (Holdings, Tokens), clock: Clock, counts: Counts) -> Self {
+        let Holdings { identity, revoked, tokens: _ } = held;
         let standing = Standing { identity, had: Arc::default(), clock };
         let places = Arc::new(Semaphore::new(MAX_CALLS));
-        Self { standing, places, counts, drain: Drain::new() }
+        Self { standing, revoked, tokens, places, counts, drain: Drain::new() }
+    }
+
+    /// Carries questions for tokens to their end.
+    pub(super) fn questions(&self) -> Option<Questions<Answer>> {
+        self.tokens.questions()
     }
 
     /// Ends every stream when `drain` begins.
@@ -169,7 +175,8 @@ impl Api {
     ) -> Result<Response<JwtsvidResponse>, Status> {
         let _admitted = self.admit(&request)?;
         let JwtsvidRequest { audience, spiffe_id } = request.into_inner();
-        Audiences::new(audience).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let audiences = Audiences::new(audience)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let asked = match spiffe_id.as_str() {
             "" => None,
             id => Some(SpiffeId::parse(id).map_err(|error| {
@@ -180,7 +187,11 @@ impl Api {
         if asked.is_some_and(|asked| asked != *identity.svid.id()) {
             return Err(no_identity());
         }
-        Err(Status::unimplemented("this workload's source of certificates gives no JWT-SVIDs"))
+        let token = self.tokens.get(&audiences, &identity).await?;
+        // It may have been taken back meanwhile.
+        let shown = self.standing.subscribe().borrow().clone();
+        let held = self.standing.of(shown)?.ok_or_else(no_identity)?;
+        Ok(Response::new(messages::jwt_svid(held.svid.id(), token)))
     }
 
     async fn validate(
@@ -198,6 +209,11 @@ impl Api {
         let now = self.standing.clock.now();
         let svid = JwtSvid::verify(&svid, &identity.bundles, &audience, now)
             .map_err(|refused| Status::invalid_argument(refused.to_string()))?;
+        // By which certificate it was got, a token does not show.
+        let revoked = Arc::clone(&self.revoked.borrow());
+        if revoked.revocation(svid.id(), Certificate::Unseen, now).is_some() {
+            return Err(Status::invalid_argument("the workload that the token names is revoked"));
+        }
         Ok(Response::new(ValidateJwtsvidResponse {
             spiffe_id: svid.id().to_string(),
             claims: Some(messages::claims(svid.claims())),

@@ -1,11 +1,17 @@
 //! What the Workload API counts.
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tonic::{Code, Status};
 
+use super::tokens::Tokens;
+use crate::runtime::AskCounts;
 use crate::telemetry::Metrics;
 
 /// The methods, as labels.
@@ -61,6 +67,37 @@ impl Counts {
     pub(super) fn open(&self) -> OpenStream {
         self.streams.inc();
         OpenStream(self.streams.clone())
+    }
+}
+
+/// What was asked of the source of tokens; read when the page is asked for.
+pub(super) fn watch(metrics: &Metrics, tokens: &Tokens) {
+    let page = Page(tokens.clone());
+    metrics.register(|registry| registry.register_collector(Box::new(page)));
+}
+
+struct Page(Tokens);
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Page")
+    }
+}
+
+impl Collector for Page {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let AskCounts { asked, out: _, failed, remembered: _ } = self.0.counts();
+        let count = ConstCounter::new(asked);
+        let (name, help) =
+            ("workload_api_token_requests", "JWT-SVIDs asked of whoever gives the certificate.");
+        count.encode(encoder.encode_descriptor(name, help, None, count.metric_type())?)?;
+        let (name, help) =
+            ("workload_api_token_failures", "Those that were not had, by what was wrong.");
+        let mut failures = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (code, count) in failed {
+            ConstCounter::new(count).encode(failures.encode_family(&[("code", code)])?)?;
+        }
+        Ok(())
     }
 }
 

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use prost_types::value::Kind;
 use serde_json::{Map, Value};
 
-use crate::identity::{JwtBundle, TrustBundle, TrustDomain, WorkloadIdentity};
-use crate::proto::workload::{JwtBundlesResponse, X509BundlesResponse, X509svid, X509svidResponse};
+use crate::identity::{JwtBundle, SpiffeId, TrustBundle, TrustDomain, WorkloadIdentity};
+use crate::proto::workload::{
+    JwtBundlesResponse, Jwtsvid, JwtsvidResponse, X509BundlesResponse, X509svid, X509svidResponse,
+};
 
 /// The certificate with key and roots. Revocation lists are not part of it: a revoked workload is refused by its peers'
 /// gates, and its short-lived certificate is not renewed.
@@ -30,6 +32,12 @@ pub(super) fn x509_bundles(identity: &WorkloadIdentity) -> X509BundlesResponse {
     let all = std::iter::once(bundles.own()).chain(bundles.foreign());
     let bundles = all.map(|bundle| (key(bundle.domain()), roots(bundle))).collect();
     X509BundlesResponse { crl: Vec::new(), bundles }
+}
+
+/// One token of the workload.
+pub(super) fn jwt_svid(id: &SpiffeId, token: String) -> JwtsvidResponse {
+    let svid = Jwtsvid { spiffe_id: id.to_string(), svid: token, hint: String::new() };
+    JwtsvidResponse { svids: vec![svid] }
 }
 
 /// The keys of the own trust domain, which may be none, and of foreign ones.

@@ -14,6 +14,7 @@ mod counts;
 mod feed;
 mod incoming;
 mod messages;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -23,7 +24,10 @@ pub use callers::{Callers, InvalidCallers};
 pub(super) use config::validate;
 pub use config::{CallerUsers, WorkloadApiConfig};
 
+pub use super::in_force::InForce;
+
 use super::StartError;
+use crate::certs::JwtSource;
 use crate::identity::WorkloadIdentity;
 use crate::proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use crate::runtime::{Address, Clock, Drain, Listener, Tasks};
@@ -31,12 +35,24 @@ use crate::telemetry::Metrics;
 use api::Api;
 use counts::Counts;
 use incoming::incoming;
+use tokens::Tokens;
 
 /// Requests hold a token at most.
 const MAX_REQUEST: usize = 64 * 1024;
 /// Calls that one connection may have open.
 const MAX_CALLS_PER_CONNECTION: u32 = 64;
 const MAX_HEADERS: u32 = 16 * 1024;
+
+/// What there is to hand out, and by whose word.
+#[derive(Clone)]
+pub struct Holdings {
+    /// The workload's identity: nothing while there is none, or while the workload is revoked.
+    pub identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
+    /// Whose tokens are refused.
+    pub revoked: watch::Receiver<Arc<InForce>>,
+    /// Where the workload's own tokens come from.
+    pub tokens: JwtSource,
+}
 
 /// The Workload API of one workload.
 pub struct WorkloadApi {
@@ -45,15 +61,12 @@ pub struct WorkloadApi {
 }
 
 impl WorkloadApi {
-    /// Serves what `identity` shows to those whom `callers` admits.
+    /// Serves what `held` shows to those whom `callers` admits.
     #[must_use]
-    pub fn new(
-        identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
-        callers: Callers,
-        clock: Clock,
-        metrics: &Metrics,
-    ) -> Self {
-        Self { api: Api::new(identity, clock, Counts::register(metrics)), callers }
+    pub fn new(held: Holdings, callers: Callers, clock: Clock, metrics: &Metrics) -> Self {
+        let tokens = Tokens::new(held.clone(), clock.clone());
+        counts::watch(metrics, &tokens);
+        Self { api: Api::new((held, tokens), clock, Counts::register(metrics)), callers }
     }
 
     /// Serves until the drain begins, which ends every stream.
@@ -66,11 +79,14 @@ impl WorkloadApi {
         drain: Drain,
     ) -> Result<(), tonic::transport::Error> {
         let Self { api, callers } = self;
-        let (ends, watches) = (drain.clone(), drain.clone());
-        let api = api.until(drain);
-        let noticing = api.clone().notice(watches);
+        let ends = drain.clone();
+        let api = api.until(drain.clone());
+        let (noticing, questions) = (api.clone().notice(drain.clone()), api.questions());
         let watching = async {
-            noticing.await;
+            match questions {
+                Some(questions) => drop(tokio::join!(noticing, questions.run(drain))),
+                None => noticing.await,
+            }
             // The server alone says when it is over.
             std::future::pending::<()>().await;
         };
@@ -92,15 +108,15 @@ impl WorkloadApi {
 /// Binds the socket and starts serving; nothing where the configuration has no Workload API.
 pub(super) async fn start(
     config: Option<&WorkloadApiConfig>,
-    identity: Option<watch::Receiver<Option<Arc<WorkloadIdentity>>>>,
+    held: Option<Holdings>,
     (clock, metrics): (&Clock, &Metrics),
     tasks: &mut Tasks,
 ) -> Result<Option<Address>, StartError> {
-    let (Some(config), Some(identity)) = (config, identity) else { return Ok(None) };
+    let (Some(config), Some(held)) = (config, held) else { return Ok(None) };
     let callers = config.callers().map_err(StartError::Callers)?;
     let listener = config.bind().await?;
     let address = listener.address().map_err(StartError::Address)?;
-    let api = WorkloadApi::new(identity, callers, clock.clone(), metrics);
+    let api = WorkloadApi::new(held, callers, clock.clone(), metrics);
     tasks.spawn("workload_api", api.serve(listener, tasks.drain()));
     Ok(Some(address))
 }
