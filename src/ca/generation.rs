@@ -173,23 +173,35 @@ impl Generation {
     ) -> Result<Option<(Record, Files)>, AuthorityError> {
         let Some(root_key) = &self.root_key else { return Ok(None) };
         let (certificate, key) = mint_issuing((&self.root, root_key), domain, now)?;
-        let old = Names::of(record);
         let names = Names::new(self.number, record.issuing_keys.len().saturating_add(1));
+        let mut fresh = Files::new();
+        fresh.insert(names.issuing.clone(), Zeroizing::new(certificate));
+        fresh.insert(names.issuing_key.clone(), key.to_pem());
+        self.reissued(record, held, (names, fresh), domain).map(Some)
+    }
+
+    /// The record and all files of this generation with another issuing certificate: `fresh`, under these names.
+    pub(super) fn reissued(
+        &self,
+        record: &Record,
+        held: &Files,
+        (names, fresh): (Names, Files),
+        domain: &TrustDomain,
+    ) -> Result<(Record, Files), AuthorityError> {
+        let old = Names::of(record);
+        let replaced = [&old.issuing, &old.issuing_key, &old.between];
+        let stays = |name: &String| record.files.contains_key(name) && !replaced.contains(&name);
         let mut files: Files = BTreeMap::new();
-        for (name, text) in held {
-            if record.files.contains_key(name) && ![&old.issuing, &old.issuing_key].contains(&name)
-            {
-                files.insert(name.clone(), text.clone());
-            }
+        for (name, text) in held.iter().filter(|(name, _)| stays(name)) {
+            files.insert(name.clone(), text.clone());
         }
-        files.insert(names.issuing.clone(), Zeroizing::new(certificate));
-        files.insert(names.issuing_key.clone(), key.to_pem());
+        files.extend(fresh);
         let new = Self::assemble(self.number, &names, &files, domain)?;
         let mut record = record.clone();
         record.issuing_keys.push(new.signer.key_id.clone());
         record.issuing_until = unix(new.signer.certificate.window.not_after);
         record.files = digests(&files);
-        Ok(Some((record, files)))
+        Ok((record, files))
     }
 
     /// The time in which the whole chain above a leaf is valid.

@@ -17,6 +17,7 @@ mod attest;
 mod authority;
 mod csr;
 mod dns_names;
+mod enrolment;
 mod generation;
 mod jwt;
 mod profile;
@@ -35,11 +36,12 @@ pub use attest::{
     AttestRefused, Attestation, Attested, Attestor, Credentials, Holder, Token, is_reserved,
 };
 pub use authority::{
-    Authority, AuthorityError, Issued, MintError, MintedJwtSvid, Reissue, SignError, Trust,
-    Unreleased, Upkeep,
+    Authority, AuthorityError, Enrolled, Issued, MintError, MintedJwtSvid, Opened, Reissue,
+    SignError, Trust, Unreleased, Upkeep, Waiting,
 };
 pub use csr::{InvalidRequest, SigningRequest};
 pub use dns_names::{DnsNames, InvalidNames, WorkloadNames};
+pub use enrolment::{Enrolment, SignedChain, SigningOrder, Terms};
 pub use jwt::{InvalidJwtLifetime, JwtLifetime, JwtSignError, JwtSigner};
 pub use profile::{InvalidLifetime, Lifetime, ProfileError};
 pub use service_account::{AccountName, BoundTo, PodNow, ServiceAccountRefused, TokenFacts};

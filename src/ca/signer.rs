@@ -129,6 +129,10 @@ impl Certificate {
         Ok(Self { der, window, subject })
     }
 
+    pub(super) fn to_pem(&self) -> String {
+        pem(&self.der)
+    }
+
     pub(super) fn must_fit(
         &self,
         file: &str,

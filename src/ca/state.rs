@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::enrolment::Enrolment;
+
 mod check;
 mod step;
 
@@ -31,6 +33,9 @@ pub struct State {
     pub rotation: Option<Change>,
     /// An order to replace certificates, while it stands.
     pub reissue: Option<Order>,
+    /// A certificate that another authority was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Enrolment>,
 }
 
 /// What a generation may do.
@@ -128,6 +133,7 @@ impl State {
             generations: Vec::new(),
             rotation: None,
             reissue: None,
+            enrolment: None,
         }
     }
 

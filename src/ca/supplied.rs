@@ -101,7 +101,7 @@ impl SuppliedFiles {
 }
 
 /// True if the key of `by` made the signature of `certificate`, and its name says so.
-fn signed(certificate: &Certificate, by: &Certificate) -> bool {
+pub(super) fn signed(certificate: &Certificate, by: &Certificate) -> bool {
     let parsed = X509Certificate::from_der(&certificate.der).ok();
     let Some(((_, one), (_, by))) = parsed.zip(X509Certificate::from_der(&by.der).ok()) else {
         return false;

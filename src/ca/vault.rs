@@ -63,7 +63,7 @@ pub trait Vault: Send + Sync {
     fn load(&self) -> Result<(Found, Version), StoreError>;
 
     /// Puts `kept` in force in place of what `over` is the version of. It is durable on return.
-    /// `roots` are the trusted roots in PEM, to be kept beside it for people to copy.
+    /// `roots` are the trusted roots in PEM, to be kept beside it for people to copy; empty before there are any.
     ///
     /// # Errors
     /// When it cannot be written, or another process changed it meanwhile ([`StoreError::Conflict`]); what was in force

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::ca::{Authority, AuthorityError, SuppliedFiles};
-use crate::kube::{Cluster, ObjectName};
+use crate::ca::{Authority, AuthorityError, SuppliedFiles, Terms};
+use crate::kube::{CertificateRequests, Cluster, ObjectName};
 use crate::runtime::Clock;
 
+use super::issuer::{self, CertManager};
 use super::secret_vault::SecretVault;
 use super::{Config, ControlError};
 
@@ -20,6 +21,8 @@ pub enum AuthorityConfig {
     Supplied(SuppliedFiles),
     /// Made by hopgate and kept in this Secret.
     Secret(ObjectName),
+    /// Kept in this Secret, with issuing certificates that cert-manager has signed.
+    CertManager(ObjectName, CertManager),
 }
 
 #[derive(Deserialize)]
@@ -31,23 +34,28 @@ struct Raw {
     chain: Option<PathBuf>,
     cacerts: Option<PathBuf>,
     secret: Option<ObjectName>,
+    cert_manager: Option<CertManager>,
 }
 
 impl TryFrom<Raw> for AuthorityConfig {
     type Error = &'static str;
 
     fn try_from(raw: Raw) -> Result<Self, Self::Error> {
-        let Raw { root, certificate, key, chain, cacerts, secret } = raw;
-        match (root, certificate, key, chain, cacerts, secret) {
-            (Some(root), Some(certificate), Some(key), chain, None, None) => {
+        let Raw { root, certificate, key, chain, cacerts, secret, cert_manager } = raw;
+        let elsewhere = (secret, cert_manager);
+        match (root, certificate, key, chain, cacerts, elsewhere) {
+            (Some(root), Some(certificate), Some(key), chain, None, (None, None)) => {
                 Ok(Self::Supplied(SuppliedFiles { root, certificate, key, chain }))
             }
-            (None, None, None, None, Some(place), None) => {
+            (None, None, None, None, Some(place), (None, None)) => {
                 Ok(Self::Supplied(SuppliedFiles::cacerts(&place)))
             }
-            (None, None, None, None, None, Some(secret)) => Ok(Self::Secret(secret)),
+            (None, None, None, None, None, (Some(secret), None)) => Ok(Self::Secret(secret)),
+            (None, None, None, None, None, (Some(secret), Some(issuer))) => {
+                Ok(Self::CertManager(secret, issuer))
+            }
             _ => Err(
-                "needs one of: secret; cacerts; root, certificate and key (and chain, if there is one)",
+                "needs one of: secret (and certManager, if that signs); cacerts; root, certificate and key (and chain, if there is one)",
             ),
         }
     }
@@ -59,12 +67,21 @@ impl AuthorityConfig {
         match self {
             Self::Supplied(files) => files.each(|path| *path = base.join(&*path)),
             Self::Secret(_) => {}
+            Self::CertManager(_, issuer) => {
+                issuer.roots.iter_mut().for_each(|path| *path = base.join(&*path));
+            }
         }
     }
 }
 
+/// An open authority, and whoever signs for it.
+pub(super) struct Opened {
+    pub(super) authority: Arc<Authority>,
+    pub(super) requests: Option<CertificateRequests>,
+}
+
 /// Opens the authority, or makes it where there never was one.
-pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Arc<Authority>, ControlError> {
+pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Opened, ControlError> {
     let (now, domain) = (clock.now(), config.trust_domain.clone());
     let directory = config.directory.clone();
     let opened = match &config.authority {
@@ -78,12 +95,29 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Arc<Authority
             let vault = SecretVault::new(&cluster, secret);
             blocking(move || Authority::open_in(Box::new(vault), &domain, now)).await
         }
+        Some(AuthorityConfig::CertManager(secret, issuer)) => {
+            return enrolled((secret, issuer), config, clock).await;
+        }
     };
-    Ok(Arc::new(opened?))
+    Ok(Opened { authority: Arc::new(opened?), requests: None })
+}
+
+async fn enrolled(
+    (secret, issuer): (&ObjectName, &CertManager),
+    config: &Config,
+    clock: &Clock,
+) -> Result<Opened, ControlError> {
+    let cluster = Cluster::connect(&config.kubernetes, clock).await?;
+    let vault = Box::new(SecretVault::new(&cluster, secret));
+    let requests = CertificateRequests::new(&cluster, secret, &issuer.issuer_ref, issuer.duration);
+    let terms = Terms { prefix: secret.name.clone(), roots: issuer.roots.clone() };
+    let domain = &config.trust_domain;
+    let authority = issuer::open((vault, terms), &requests, domain, clock).await?;
+    Ok(Opened { authority: Arc::new(authority), requests: Some(requests) })
 }
 
 /// Files are synced, and the API server is waited for.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AuthorityError> + Send + 'static,
 ) -> Result<T, ControlError> {
     let done = tokio::task::spawn_blocking(work).await;

@@ -276,6 +276,8 @@ mod tests {
             r#","authority":{"cacerts":"d","secret":{"name":"s"}}"#,
             r#","authority":{"secret":{"name":"a/b"}}"#,
             r#","authority":{"secret":{"name":"a","key":"b"}}"#,
+            r#","authority":{"certManager":{"issuerRef":{"name":"a"}}}"#,
+            r#","authority":{"secret":{"name":"a"},"certManager":{"issuer":{"name":"a"}}}"#,
             r#","authority":{}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -5,6 +5,7 @@ mod authority;
 mod config;
 pub mod discovery;
 pub mod federation;
+mod issuer;
 mod limits;
 mod minting;
 mod operator;
@@ -31,6 +32,7 @@ use crate::ca::{
     Trust, is_reserved, workload_id,
 };
 use crate::identity::{Bundles, TrustBundle};
+use crate::kube::CertificateRequests;
 use crate::revocation::{RevocationError, RevocationStore};
 use crate::runtime::{Address, BindError, Clock, Listener, Ready, ReadyFlag, Tasks};
 use crate::telemetry::Metrics;
@@ -38,16 +40,19 @@ use crate::telemetry::Metrics;
 pub use attest::{Attest, KubernetesAttest};
 pub use authority::AuthorityConfig;
 pub use config::{Admin, Config, InvalidConfig, Operator};
+pub use issuer::{CertManager, IssuerError};
 pub use limits::Limits;
 pub use rate::Rate;
 
 use attest::Learner;
+use authority::Opened;
 use discovery::{Discovery, Fleet, FleetPage, Published, Publisher};
 use federation::{Federation, FederationError, FederationHandle};
 pub use rotation::{
-    AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, Standing,
+    AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, RequestStanding, Standing,
 };
 
+use issuer::{Issuer, LastRefusal};
 use own::OwnCertificate;
 use rotation::Rotation;
 use signing::Signing;
@@ -58,6 +63,8 @@ const SERVICE: Duration = Duration::from_secs(10);
 /// A control plane that is bound and ready to run.
 pub struct Control {
     authority: Arc<Authority>,
+    /// Whoever signs the issuing certificate, where that is somebody else.
+    requests: Option<CertificateRequests>,
     /// What was last seen of it is published.
     trust: watch::Receiver<Arc<Trust>>,
     tokens: Arc<TokenStore>,
@@ -120,6 +127,9 @@ pub enum ControlError {
     /// DNS names of workloads are at fault.
     #[error(transparent)]
     DnsNames(#[from] crate::ca::InvalidNames),
+    /// The issuing certificate cannot be had.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     /// The Kubernetes API server cannot be asked.
     #[error("kubernetes")]
     Kubernetes(#[from] crate::kube::ClusterError),
@@ -141,7 +151,7 @@ impl Control {
     /// When the authority's directory, the configuration or the address cannot be used.
     pub async fn bind(config: &Config, clock: Clock) -> Result<Self, ControlError> {
         config.validate()?;
-        let authority = authority::open(config, &clock).await?;
+        let Opened { authority, requests } = authority::open(config, &clock).await?;
         let tokens = Arc::new(TokenStore::open(&config.directory)?);
         let revocations = Arc::new(RevocationStore::open(&config.directory)?);
         let attestor = attest::attestor(config, &authority, Arc::clone(&tokens))?
@@ -170,6 +180,7 @@ impl Control {
             fleet,
             metrics,
             authority,
+            requests,
             trust,
             tokens,
             attestor,
@@ -278,12 +289,18 @@ impl Control {
         let incoming = tls::incoming(self.listener, acceptor);
         let drain = tasks.drain();
         let published = self.publisher.subscribe();
+        let refusal = LastRefusal::default();
         let rotation = Rotation::new(
-            Arc::clone(&self.authority),
+            (Arc::clone(&self.authority), refusal.clone()),
             (self.fleet.clone(), self.readers),
             published.clone(),
             self.clock.clone(),
         );
+        if let Some(requests) = self.requests {
+            let (authority, clock) = (Arc::clone(&self.authority), self.clock.clone());
+            let issuer = Issuer::new(authority, requests, refusal, clock);
+            tasks.spawn("issuer", issuer.run(tasks.drain()));
+        }
         tasks.spawn("rotation", rotation.clone().run(drain.clone()));
         let discovery = Discovery::new(published, self.fleet, &self.clock, drain.clone());
         let follow = discovery::follow(self.trust, self.publisher.clone(), tasks.drain());

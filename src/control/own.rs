@@ -72,7 +72,8 @@ impl OwnCertificate {
 /// Lets the authority replace its issuing certificate.
 pub(super) fn look_after(authority: &Authority, now: SystemTime) {
     match authority.upkeep(now) {
-        Ok(Upkeep::NothingDue) => {}
+        // Another task asks.
+        Ok(Upkeep::NothingDue | Upkeep::OtherMustSign) => {}
         Ok(Upkeep::Replaced) => tracing::info!("replaced the issuing certificate"),
         Ok(Upkeep::OperatorMustReplace) => {
             tracing::warn!("the issuing certificate comes near its end; replace its files");

@@ -129,9 +129,14 @@ impl Vault for SecretVault {
         let roots = Zeroizing::new(roots.to_owned());
         let mut values = kept.files.clone();
         values.insert(STATE.to_owned(), Zeroizing::new(kept.state.clone()));
-        values.insert(ROOTS.to_owned(), roots.clone());
+        if !roots.is_empty() {
+            values.insert(ROOTS.to_owned(), roots.clone());
+        }
         self.runtime.block_on(async {
             let version = self.write(&values, over).await?;
+            if roots.is_empty() {
+                return Ok(version);
+            }
             // From here on the new state is in force, whatever happens.
             match self.roots.read().await {
                 Ok(shown) => self.show(&roots, shown).await,

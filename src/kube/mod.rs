@@ -4,6 +4,7 @@
 
 #![warn(clippy::as_conversions)]
 
+mod certificate_request;
 mod cluster;
 pub mod crd;
 mod name;
@@ -11,6 +12,7 @@ mod object;
 mod retry;
 mod token_review;
 
+pub use certificate_request::{CertificateRequests, IssuerRef, RequestError, RequestStanding};
 pub use cluster::{Cluster, ClusterError, Config};
 pub use name::{ObjectName, is_name};
 pub use object::{Held, Holds, Object, ObjectError, ObjectVersion, Values};

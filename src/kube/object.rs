@@ -173,10 +173,8 @@ impl<K: Holds> Object<K> {
             ..ObjectMeta::default()
         };
         object.put(values);
-        let made = until_answered(self.patience, async || {
-            self.api.create(&PostParams::default(), &object).await
-        });
-        match made.await {
+        let post = PostParams::default();
+        match until_answered(self.patience, || self.api.create(&post, &object)).await {
             Ok(made) => self.version(&made),
             Err(NoAnswer::Refused(error)) if is(&error, 409) => {
                 self.written(values).await?.ok_or_else(|| ObjectError::Exists(self.place.clone()))
@@ -204,10 +202,9 @@ impl<K: Holds> Object<K> {
         }
         object.put(values);
         // Its version stands in it, and so does its UID: neither a newer state nor another object is overwritten.
-        let replaced = until_answered(self.patience, async || {
-            self.api.replace(&self.name, &PostParams::default(), &object).await
-        });
-        match replaced.await {
+        let post = PostParams::default();
+        let replace = || self.api.replace(&self.name, &post, &object);
+        match until_answered(self.patience, replace).await {
             Ok(replaced) => self.version(&replaced),
             Err(NoAnswer::Refused(error)) if is(&error, 409) => {
                 self.written(values).await?.ok_or_else(conflict)
@@ -224,7 +221,7 @@ impl<K: Holds> Object<K> {
     }
 
     async fn fetch(&self) -> Result<Option<K>, ObjectError> {
-        until_answered(self.patience, async || self.api.get_opt(&self.name).await)
+        until_answered(self.patience, || self.api.get_opt(&self.name))
             .await
             .map_err(|error| self.failed("show", error))
     }

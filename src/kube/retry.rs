@@ -44,10 +44,13 @@ enum Told {
 
 /// Sends a request until there is an answer. It may be carried out more than once, so it must be one of which a second
 /// time does no harm: a read, or a write that names the version that it replaces.
-pub(super) async fn until_answered<T>(
+pub(super) async fn until_answered<T, F>(
     patience: Patience,
-    mut send: impl AsyncFnMut() -> Result<T, kube::Error>,
-) -> Result<T, NoAnswer> {
+    mut send: impl FnMut() -> F,
+) -> Result<T, NoAnswer>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
     let end = Instant::now() + patience.whole;
     let mut pause = FIRST_PAUSE;
     let mut last = None;
@@ -122,9 +125,9 @@ mod tests {
     async fn it_is_tried_until_there_is_an_answer() {
         let mut failures = vec![status(503, 0), status(429, 1), broken()];
         let began = Instant::now();
-        let answer = until_answered(Patience::default(), async || match failures.pop() {
-            Some(error) => Err(error),
-            None => Ok(7),
+        let answer = until_answered(Patience::default(), || {
+            let failure = failures.pop();
+            async move { failure.map_or(Ok(7), Err) }
         });
         assert_eq!(answer.await.ok(), Some(7));
         assert!(
@@ -132,9 +135,9 @@ mod tests {
             "what the server asks for is heeded"
         );
         let mut asked = 0;
-        let refused = until_answered(Patience::default(), async || {
+        let refused = until_answered(Patience::default(), || {
             asked += 1;
-            Err::<(), _>(status(403, 0))
+            async { Err::<(), _>(status(403, 0)) }
         });
         assert!(matches!(refused.await, Err(NoAnswer::Refused(_))));
         assert_eq!(asked, 1);
@@ -144,10 +147,9 @@ mod tests {
     async fn it_ends_in_time_whatever_the_server_does() {
         let patience = Patience::default();
         let began = Instant::now();
-        let silent =
-            until_answered(patience, async || std::future::pending::<Result<(), _>>().await);
+        let silent = until_answered(patience, std::future::pending::<Result<(), _>>);
         assert!(matches!(silent.await, Err(NoAnswer::Silent(None))));
-        let busy = until_answered(patience, async || Err::<(), _>(status(503, 600)));
+        let busy = until_answered(patience, || async { Err::<(), _>(status(503, 600)) });
         assert!(matches!(busy.await, Err(NoAnswer::Silent(Some(_)))));
         assert!(began.elapsed() <= patience.whole * 2);
     }

@@ -66,30 +66,34 @@ async fn put(shop: &Namespace, data: BTreeMap<String, ByteString>) {
     shop.api::<Secret>().replace(NAME, &PostParams::default(), &held).await.unwrap();
 }
 
-async fn ca(directory: &Directory, arguments: &[&str]) -> Output {
+pub(super) async fn ca(directory: &Directory, arguments: &[&str]) -> Output {
     let operator = format!("unix:{}", directory.path("ca/operator.sock").display());
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hopgate"));
     command.arg("ca").args(arguments).args(["--operator", &operator]);
     command.output().await.unwrap()
 }
 
-async fn status(directory: &Directory) -> Value {
+pub(super) async fn status(directory: &Directory) -> Value {
     let output = ca(directory, &["status", "--output", "json"]).await;
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
 }
 
 /// A certificate, by a join token.
 async fn issue(plane: &Plane) -> Result<Vec<String>, tonic::Status> {
-    let clock = Clock::system();
+    issue_at(plane, &Clock::system()).await
+}
+
+/// The same, at another time.
+pub(super) async fn issue_at(plane: &Plane, clock: &Clock) -> Result<Vec<String>, tonic::Status> {
     let call = Call {
         port: plane.port,
         trusts: &plane.bundle,
         certificate: None,
-        authorization: &[format!("Bearer {}", plane.token(ORDERS, &clock))],
+        authorization: &[format!("Bearer {}", plane.token(ORDERS, clock))],
         csr: csr(&hopgate::identity::PrivateKey::generate().unwrap(), |_| {}),
         seconds: 0,
     };
-    call.send(&clock).await
+    call.send(clock).await
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 mod attestation;
 mod authority;
+mod cert_manager;
 mod crds;
 mod objects;
 mod reviews;
+mod signer;

@@ -16,7 +16,7 @@ use super::{Authority, AuthorityError, Current, Keeper, Trust, Upkeep};
 pub(super) const CONFLICTS: usize = 5;
 
 /// A state to come, with files that it names and the state of now does not have.
-type Draft = (State, Files);
+pub(super) type Draft = (State, Files);
 
 impl Authority {
     /// Makes a new root, issuing key and JWT key, which nobody is told of yet. `within`: over which time the leaves are
@@ -26,6 +26,9 @@ impl Authority {
     /// When a change is under way already, or cannot be written down. So for each of these steps; the state of before
     /// then stays.
     pub fn prepare(&self, within: Option<Duration>, now: SystemTime) -> Result<(), AuthorityError> {
+        if matches!(self.keeper, Keeper::Enrolled(..)) {
+            return Err(AuthorityError::Elsewhere);
+        }
         self.change(now, |current| {
             let number = current.state.next_number();
             let (record, files) = Generation::mint(number, &self.domain, now)?;
@@ -78,6 +81,9 @@ impl Authority {
     /// # Errors
     /// When somebody else signs our issuing certificate, or it cannot be written down.
     pub fn taint(&self, within: Duration, now: SystemTime) -> Result<(), AuthorityError> {
+        if matches!(self.keeper, Keeper::Enrolled(..)) {
+            return Err(AuthorityError::Elsewhere);
+        }
         self.change(now, |current| {
             let record = current.state.active().ok_or(IllegalStep::Unborn)?;
             let new = current.active.new_issuing(record, &current.files, (&self.domain, now))?;
@@ -110,8 +116,10 @@ impl Authority {
         if due.is_empty() {
             return Ok(Upkeep::NothingDue);
         }
-        if matches!(self.keeper, Keeper::Operator(_)) {
-            return Ok(Upkeep::OperatorMustReplace);
+        match self.keeper {
+            Keeper::Operator(_) => return Ok(Upkeep::OperatorMustReplace),
+            Keeper::Enrolled(..) => return Ok(Upkeep::OtherMustSign),
+            Keeper::Vault(_) => {}
         }
         for number in due {
             if let Some(upkeep) = self.replace_issuing(number, now)? {
@@ -197,7 +205,7 @@ impl Authority {
         self.write_down(draft, None)
     }
 
-    fn change(
+    pub(super) fn change(
         &self,
         now: SystemTime,
         mut draft: impl FnMut(&Current) -> Result<Draft, AuthorityError>,
@@ -219,7 +227,7 @@ impl Authority {
         mut draft: impl FnMut(&Current) -> Result<Draft, AuthorityError>,
         now: Option<SystemTime>,
     ) -> Result<(), AuthorityError> {
-        let Keeper::Vault(vault) = &self.keeper else { return Err(AuthorityError::Supplied) };
+        let vault = self.keeper.vault().ok_or(AuthorityError::Supplied)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current.load_full();
         let (state, new_files) = draft(&current)?;

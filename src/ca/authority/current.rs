@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 
+use crate::ca::enrolment::Enrolment;
 use crate::ca::generation::Generation;
 use crate::ca::profile::Lifetime;
 use crate::ca::state::{Phase, State, at};
@@ -46,7 +47,14 @@ impl Current {
             }
             generations.push(generation);
         }
-        files.retain(|name, _| state.generations.iter().any(|r| r.files.contains_key(name)));
+        let ordered = state.enrolment.as_ref().map(Enrolment::key_file);
+        if let Some(enrolment) = &state.enrolment {
+            enrolment.key(&files)?;
+        }
+        files.retain(|name, _| {
+            ordered.as_ref() == Some(name)
+                || state.generations.iter().any(|r| r.files.contains_key(name))
+        });
         let active = active.ok_or(AuthorityError::Damaged {
             file: "state".to_owned(),
             problem: "has no active generation",
@@ -71,7 +79,7 @@ impl Current {
         now: SystemTime,
     ) -> Result<(), AuthorityError> {
         for generation in [&self.active, self.oldest_trusted()] {
-            self.probe(generation, domain, now)?;
+            Self::probe(generation, domain, now)?;
         }
         Ok(())
     }
@@ -120,8 +128,8 @@ impl Current {
         })
     }
 
-    fn probe(
-        &self,
+    /// Signs for itself, and verifies it as a stranger would.
+    pub(super) fn probe(
         generation: &Generation,
         domain: &TrustDomain,
         now: SystemTime,

@@ -66,6 +66,18 @@ pub enum AuthorityError {
     /// A step of a change of the root does not follow from where it is.
     #[error(transparent)]
     Step(#[from] IllegalStep),
+    /// Another authority signs for this one.
+    #[error(
+        "another authority signs for this one, so its root changes when that one's does; `hopgate ca rotate` \
+         asks it, without --within and --without-absent, which are for a change that is under way"
+    )]
+    Elsewhere,
+    /// No other authority signs for this one.
+    #[error("this authority has a root of its own, and no other authority signs for it")]
+    Own,
+    /// An answer to what was not asked.
+    #[error("no certificate of that name is asked for any more")]
+    NotOrdered,
     /// The root is not ours to change.
     #[error("the operator supplies this authority: its root changes when its files do")]
     Supplied,

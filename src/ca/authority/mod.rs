@@ -3,6 +3,7 @@
 
 mod change;
 mod current;
+mod enrol;
 mod error;
 mod issued;
 mod mint;
@@ -18,6 +19,7 @@ use crate::identity::{Bundles, JwtBundle, Leaf, PrivateKey, TrustBundle, TrustDo
 
 use super::attest::{Attested, own_identity};
 use super::csr::SigningRequest;
+use super::enrolment::Terms;
 use super::jwt::JwtSigner;
 use super::profile::{self, Lifetime};
 use super::state::State;
@@ -25,11 +27,15 @@ use super::supplied::SuppliedFiles;
 use super::vault::Vault;
 use super::verifier::FollowingVerifier;
 
+pub use enrol::{Enrolled, Opened, Waiting};
 pub use error::{AuthorityError, SignError};
 pub use issued::{Issued, Unreleased};
 pub use mint::{MintError, MintedJwtSvid};
 
 use current::Current;
+
+/// With less left than this an authority signs nothing.
+const LAST: Duration = Duration::from_secs(60);
 
 /// A certificate authority of one trust domain. Its methods that change it or sign may block: its vault is written.
 pub struct Authority {
@@ -72,11 +78,24 @@ pub enum Upkeep {
     Replaced,
     /// It comes near its end, and only the operator can replace it.
     OperatorMustReplace,
+    /// It comes near its end, and the authority that signs for this one must be asked.
+    OtherMustSign,
 }
 
 enum Keeper {
     Vault(Box<dyn Vault>),
+    /// A vault, with issuing certificates that another authority signs.
+    Enrolled(Box<dyn Vault>, Terms),
     Operator(SuppliedFiles),
+}
+
+impl Keeper {
+    fn vault(&self) -> Option<&dyn Vault> {
+        match self {
+            Self::Vault(vault) | Self::Enrolled(vault, _) => Some(&**vault),
+            Self::Operator(_) => None,
+        }
+    }
 }
 
 impl Authority {
@@ -138,6 +157,15 @@ impl Authority {
     #[must_use]
     pub fn state(&self) -> State {
         self.current.load().state.clone()
+    }
+
+    /// False when an issuing certificate that is needed has ended, or is about to.
+    #[must_use]
+    pub fn can_sign(&self, now: SystemTime) -> bool {
+        let current = self.current.load();
+        [&current.active, current.oldest_trusted()]
+            .iter()
+            .all(|held| now.checked_add(LAST).is_some_and(|soon| soon < held.window().not_after))
     }
 
     /// Signs for a proven workload. Of the request only the public key is used.

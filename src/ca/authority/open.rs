@@ -55,14 +55,42 @@ impl Authority {
         now: SystemTime,
     ) -> Result<Self, AuthorityError> {
         let current = read_or_make(&*vault, domain, now)?;
-        let authority = Self::assemble(current, Keeper::Vault(vault), domain)?;
+        Self::ready(current, Keeper::Vault(vault), domain, now)
+    }
+
+    /// Opens what a vault holds.
+    pub(super) fn open_kept(
+        keeper: Keeper,
+        domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        let vault = keeper.vault().ok_or(AuthorityError::Supplied)?;
+        let (Found::Kept(kept), version) = vault.load()? else {
+            return Err(StoreError::Conflict(vault.place()).into());
+        };
+        let state = unseal(&kept.state)?;
+        check_domain(&state, domain)?;
+        let current = Current::read(state, kept.files, (&vault.place(), domain), now)?;
+        Self::ready(current.at(version), keeper, domain, now)
+    }
+
+    fn ready(
+        current: Current,
+        keeper: Keeper,
+        domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        let authority = Self::assemble(current, keeper, domain)?;
         // An issuing certificate that expired while the process was down is replaced before it is tried.
         match authority.upkeep(now) {
             // Another replica just did it.
             Err(AuthorityError::Store(StoreError::Conflict(_))) => drop(authority.reload(now)?),
             done => drop(done?),
         }
-        authority.current.load().try_out(domain, now)?;
+        // Only another authority can replace one of its own that has ended: until it did, nothing is signed.
+        if authority.can_sign(now) || !matches!(authority.keeper, Keeper::Enrolled(..)) {
+            authority.current.load().try_out(domain, now)?;
+        }
         Ok(authority)
     }
 
@@ -73,9 +101,9 @@ impl Authority {
     /// When the vault cannot be read, or holds nothing, a part, something damaged, or something older than what is in
     /// force; what is in force stays.
     pub fn reload(&self, now: SystemTime) -> Result<bool, AuthorityError> {
-        let Keeper::Vault(vault) = &self.keeper else { return Ok(false) };
+        let Some(vault) = self.keeper.vault() else { return Ok(false) };
         let place = vault.place();
-        self.reload_from(&**vault, now).map_err(|error| error.at(&place))
+        self.reload_from(vault, now).map_err(|error| error.at(&place))
     }
 
     fn reload_from(&self, vault: &dyn Vault, now: SystemTime) -> Result<bool, AuthorityError> {
@@ -96,7 +124,9 @@ impl Authority {
         }
         let changed = state != current.state;
         let next = Current::read(state, kept.files, (&vault.place(), &self.domain), now)?;
-        next.try_out(&self.domain, now)?;
+        if changed {
+            next.try_out(&self.domain, now)?;
+        }
         self.take(next.at(version))?;
         Ok(changed)
     }
@@ -196,7 +226,7 @@ fn read_or_make(
                 check_domain(&state, domain)?;
                 // The intention to make one, as versions before this one wrote it down first.
                 if state.generations.is_empty() {
-                    mint(vault, state, &version, (domain, now))
+                    mint(vault, State::unborn(domain.as_str()), &version, (domain, now))
                 } else {
                     let place = (&*vault.place(), domain);
                     Ok(Current::read(state, kept.files, place, now)?.at(version))
@@ -263,7 +293,7 @@ fn begin(
     Ok(current.at(version))
 }
 
-fn check_domain(state: &State, domain: &TrustDomain) -> Result<(), AuthorityError> {
+pub(super) fn check_domain(state: &State, domain: &TrustDomain) -> Result<(), AuthorityError> {
     if state.trust_domain == domain.as_str() {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Change, Order, Phase, REMEMBERED, Record, State, Step, unix};
+use super::{Change, Enrolment, Order, Phase, REMEMBERED, Record, State, Step, unix};
 
 /// A step does not follow from this state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -161,6 +161,12 @@ impl State {
                 break;
             }
         }
+        self
+    }
+
+    /// Another authority is asked for a certificate.
+    pub(in crate::ca) fn enrol(mut self, enrolment: Enrolment) -> Self {
+        self.enrolment = Some(enrolment);
         self
     }
 

@@ -287,10 +287,10 @@ impl Vault for Directory {
         self.write(&self.path.join(STATE), &kept.state)?;
         // From here on the new state is in force, whatever happens.
         let named = kept.files.keys().map(String::as_str).collect();
-        let rest = self
-            .tidy(&named)
-            .and_then(|()| self.forget_old_files(&kept.files))
-            .and_then(|()| self.write(&self.path.join(ROOTS), roots));
+        let rest =
+            self.tidy(&named).and_then(|()| self.forget_old_files(&kept.files)).and_then(|()| {
+                if roots.is_empty() { Ok(()) } else { self.write(&self.path.join(ROOTS), roots) }
+            });
         if let Err(error) = rest {
             tracing::warn!(%error, "the authority's directory is not tidy");
         }

@@ -86,12 +86,22 @@ pub(super) fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
     let order = json!({ "withinSeconds": seconds(*within)?, "withoutAbsent": without_absent });
     let standing = order_to(&common.address()?, "rotate", &order)?;
     let goal = standing.change.as_ref().map(|change| change.to);
+    // Another authority was asked: which generation comes of it shows when it answers, if one does.
+    let asked = standing.request.is_some().then(|| signing(&standing));
     to_the_end(common, standing, *no_wait, |standing| match &standing.change {
         Some(change) if change.going_back => Outcome::Failed,
         Some(_) => Outcome::NotYet,
+        None if asked.is_some() && standing.request.is_some() => Outcome::NotYet,
+        None if asked.is_some_and(|before| before == signing(standing)) => Outcome::Failed,
         None if goal.is_none_or(|goal| report::is_active(standing, goal)) => Outcome::Done,
         None => Outcome::Failed,
     })
+}
+
+/// The generation that signs.
+fn signing(standing: &Standing) -> Option<u32> {
+    let active = standing.generations.iter().find(|one| one.phase == "active");
+    active.map(|one| one.number)
 }
 
 /// Goes back to the old root.

@@ -98,7 +98,8 @@ impl Lines {
         let (done, connected) = (standing.done, standing.connected);
         let now = (step, done, connected);
         if self.said.as_ref() != Some(&now) {
-            lines.push(if standing.change.is_none() && standing.reissue.is_none() {
+            let of_sidecars = standing.change.is_some() || standing.reissue.is_some();
+            lines.push(if standing.request.is_some() || !of_sidecars {
                 now.0.clone()
             } else {
                 format!("{}: {done} of {connected} sidecars", now.0)
@@ -131,6 +132,9 @@ impl Lines {
 
 fn step(standing: &Standing) -> String {
     let Some(change) = &standing.change else {
+        if let Some(request) = &standing.request {
+            return format!("CertificateRequest {} is not answered yet", request.name);
+        }
         return match &standing.reissue {
             Some(order) => format!("leaves replaced (due {})", order.due),
             None => {

@@ -55,6 +55,9 @@ pub(super) fn text(standing: &Standing, out: &mut dyn Write) -> anyhow::Result<(
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
     }
+    if let Some(refusal) = &standing.refusal {
+        writeln!(out, "the last issuing certificate was not taken: {refusal}")?;
+    }
     for line in Lines::default().changes(standing) {
         writeln!(out, "{line}")?;
     }

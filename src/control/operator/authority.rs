@@ -115,7 +115,9 @@ async fn changed<T: for<'de> Deserialize<'de> + Send + 'static>(
         Ok(Err(error)) => {
             tracing::warn!(authority.order = what, by.uid = caller.uid, %error, "an order is refused");
             let status = match error {
-                AuthorityError::Step(_) | AuthorityError::Supplied => StatusCode::CONFLICT,
+                AuthorityError::Step(_) | AuthorityError::Supplied | AuthorityError::Elsewhere => {
+                    StatusCode::CONFLICT
+                }
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
             refusal(status, error)

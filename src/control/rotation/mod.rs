@@ -17,10 +17,11 @@ use crate::runtime::{Clock, Drain};
 use crate::xds::own::TRUST_BUNDLE_TYPE;
 
 use super::discovery::{Fleet, Published};
+use super::issuer::LastRefusal;
 use absent::{Absent, Key, Seen};
 
 pub use standing::{
-    AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, Standing,
+    AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, RequestStanding, Standing,
 };
 
 /// How often it is looked whether time alone lets a change go on.
@@ -34,6 +35,7 @@ pub(super) struct Rotation(Arc<Inner>);
 
 struct Inner {
     authority: Arc<Authority>,
+    refusal: LastRefusal,
     fleet: Fleet,
     readers: Duration,
     published: watch::Receiver<Arc<Published>>,
@@ -45,13 +47,14 @@ struct Inner {
 
 impl Rotation {
     pub(super) fn new(
-        authority: Arc<Authority>,
+        (authority, refusal): (Arc<Authority>, LastRefusal),
         (fleet, readers): (Fleet, Duration),
         published: watch::Receiver<Arc<Published>>,
         clock: Clock,
     ) -> Self {
         Self(Arc::new(Inner {
             authority,
+            refusal,
             fleet,
             readers,
             published,
@@ -108,7 +111,7 @@ impl Rotation {
     pub(super) fn standing(&self) -> Standing {
         let (state, now) = (self.0.authority.state(), self.0.clock.now());
         let fleet = self.0.view(now);
-        Standing::new(state, &fleet, now)
+        Standing::new(state, &fleet, now).after(self.0.refusal.words())
     }
 
     /// Begins a change of the root; or, if one is under way, lets it go on without those who are not connected.
@@ -120,8 +123,17 @@ impl Rotation {
         let (authority, now) = (&self.0.authority, self.0.clock.now());
         let under_way = authority.state().rotation.is_some();
         if !(under_way && without_absent) {
-            authority.prepare(within, now)?;
-            tracing::warn!("a change of the root begins");
+            let asked_more = within.is_some() || without_absent;
+            match authority.prepare(within, now) {
+                Err(AuthorityError::Elsewhere) if !asked_more => {
+                    authority.enrol(now)?;
+                    tracing::warn!("the issuer is asked for another certificate");
+                }
+                begun => {
+                    begun?;
+                    tracing::warn!("a change of the root begins");
+                }
+            }
         }
         if without_absent {
             authority.without_absent(now)?;

@@ -25,6 +25,10 @@ pub struct Standing {
     pub change: Option<ChangeStanding>,
     /// An order to replace leaves.
     pub reissue: Option<ReissueStanding>,
+    /// A certificate that another authority was asked for.
+    pub request: Option<RequestStanding>,
+    /// Why the last one was not taken, while none was taken since.
+    pub refusal: Option<String>,
     /// How many sidecars are connected.
     pub connected: usize,
     /// How many of them acknowledged the bundle of now.
@@ -85,6 +89,16 @@ pub struct ReissueStanding {
     pub within_seconds: u32,
     /// When all connected sidecars should have replaced theirs.
     pub due: String,
+}
+
+/// A certificate that another authority was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RequestStanding {
+    /// The name of the request.
+    pub name: String,
+    /// Since when.
+    pub since: String,
 }
 
 /// What is waited for.
@@ -155,12 +169,22 @@ impl Standing {
                 within_seconds: order.within,
                 due: text(at(order.issued_before.saturating_add(order.within.into()))),
             }),
+            request: state.enrolment.as_ref().map(|request| RequestStanding {
+                name: request.name.clone(),
+                since: text(at(request.since)),
+            }),
+            refusal: None,
             connected,
             acknowledged: fleet.connected.iter().filter(|one| one.acknowledged).count(),
             done: connected.saturating_sub(waited),
             awaited: awaited.into_iter().map(|one| AwaitedStanding::new(one, now)).collect(),
             trust_domain: state.trust_domain,
         }
+    }
+
+    /// The same, after another authority refused.
+    pub(super) fn after(self, refusal: Option<String>) -> Self {
+        Self { refusal, ..self }
     }
 
     /// Names in the log who holds a change up.

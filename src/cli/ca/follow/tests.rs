@@ -30,6 +30,8 @@ fn standing(step: Option<&str>, done: usize, awaited: Vec<AwaitedStanding>) -> S
             without_absent: false,
         }),
         reissue: None,
+        request: None,
+        refusal: None,
         connected: 2,
         acknowledged: 2,
         done,
