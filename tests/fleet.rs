@@ -1,6 +1,7 @@
 //! What the control plane tells its sidecars, from the publisher to the Envoys, and back.
 
 mod envoys;
+mod first_word;
 mod many;
 mod parts;
 mod seen;

@@ -10,6 +10,7 @@ use hopgate::authn::{Files, Providers, Verifier};
 use hopgate::authz::{Attempt, Checked, Gate, Learned, Outcome, RECORD_FIELDS, Snapshot};
 use hopgate::identity::TrustDomain;
 use hopgate::policy::{MeshPolicySpec, PolicySet, Resource, Surroundings, Workload, parse};
+use hopgate::revocation::Knowledge;
 use hopgate::runtime::Clock;
 use prost::Message as _;
 
@@ -57,7 +58,12 @@ fn gate(rules: &str) -> Gate {
     let snapshot =
         Snapshot::new("golden.0".to_owned(), set, Providers::new(&[], &Files::none()).unwrap());
     let verifier = Arc::new(Verifier::new(10).unwrap());
-    Gate::new(snapshot, verifier, workload.trust_domain, Clock::manual(then()))
+    Gate::new(
+        (snapshot, Knowledge::nobody_tells()),
+        verifier,
+        workload.trust_domain,
+        Clock::manual(then()),
+    )
 }
 
 /// No provider is there to be asked anything.

@@ -152,6 +152,7 @@ pub const CODES: &[Code] = &[
     code("request_underscore_header", BadRequest, "a header name has an underscore, which many applications cannot tell from a dash (`underscoreHeaders`)"),
     code("required_claim_missing", Unauthorized, "a claim is missing that the provider's tokens must have"),
     code("required_claim_other", Unauthorized, "a claim is none of the values that the provider demands"),
+    code("revocation_unknown", Unavailable, "the control plane has not yet told this sidecar who is revoked"),
     code("rule_undecidable", Forbidden, "a rule would apply and cannot be evaluated"),
     code("rule_undecidable_anonymous", Unauthorized, "a rule would apply and cannot be evaluated without a user"),
     code("server_answer_unusable", Unavailable, "the server that judges the credential gave an answer that cannot be used"),

@@ -26,7 +26,7 @@ use crate::authn::{ForwardRules, PeerRules, Unproven, Verifier, WorkloadRoots, a
 use crate::identity::{Members, SpiffeId, TrustDomain};
 use crate::policy::{HeaderValue, Headers as _};
 use crate::proto::answer::Answer;
-use crate::revocation::RevocationList;
+use crate::revocation::{Knowledge, RevocationList};
 use crate::runtime::{Asker, Clock};
 use crate::telemetry::CheckSpan;
 
@@ -104,10 +104,11 @@ impl From<Checked> for Outcome {
 }
 
 impl Gate {
-    /// A gate that judges under `snapshot` until it is replaced. Peers must be members of `domain`.
+    /// A gate that judges under `snapshot` until it is replaced. Peers must be members of `domain`. While it is not known
+    /// who is revoked, it refuses everything.
     #[must_use]
     pub fn new(
-        snapshot: Snapshot,
+        (snapshot, revoked): (Snapshot, Knowledge),
         verifier: Arc<Verifier>,
         domain: TrustDomain,
         clock: Clock,
@@ -115,7 +116,7 @@ impl Gate {
         let snapshot = ArcSwap::from_pointee(snapshot);
         let (forward, roots) = (ForwardRules::nobody(), ArcSwapOption::empty());
         let (attributes, engines) = (CallerAttributes::Omit, Arc::default());
-        let (revoked, connections) = (Revoked::nothing(), Connections::new(clock.now()));
+        let (revoked, connections) = (Revoked::new(revoked), Connections::new(clock.now()));
         Self {
             snapshot,
             verifier,
@@ -174,10 +175,10 @@ impl Gate {
         self.revoked.replace(list);
     }
 
-    /// What is revoked at this moment.
+    /// What is known of who is revoked at this moment.
     #[must_use]
-    pub fn revoked(&self) -> Arc<RevocationList> {
-        self.revoked.list()
+    pub fn revoked(&self) -> Knowledge {
+        self.revoked.knowledge()
     }
 
     /// Whether this peer may hold a bare connection that was admitted before, if none lives longer than `longest`.

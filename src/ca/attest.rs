@@ -22,9 +22,6 @@ mod holder;
 
 pub use holder::Holder;
 
-/// The control plane's own identity. No token and no certificate gives it to anybody else.
-const RESERVED: (&str, &str) = ("hopgate-system", "hopgate-control");
-
 /// What a caller shows to prove who it is.
 pub struct Credentials<'a> {
     /// The token that it sent.
@@ -119,17 +116,10 @@ pub struct Attestor {
     dns_names: DnsNames,
 }
 
-/// True for the control plane's own identity.
+/// True for the control plane's own identity. No token and no certificate gives it to anybody else.
 #[must_use]
 pub fn is_reserved(id: &SpiffeId) -> bool {
-    id.service_account() == Some(RESERVED)
-}
-
-/// The control plane's own identity in `domain`.
-pub(super) fn own_identity(
-    domain: &TrustDomain,
-) -> Result<SpiffeId, crate::identity::InvalidSpiffeId> {
-    SpiffeId::for_service_account(domain, RESERVED.0, RESERVED.1)
+    id.is_control_plane()
 }
 
 impl Attestation {

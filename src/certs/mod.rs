@@ -29,7 +29,7 @@ pub use plan::Plan;
 pub use renewal::{Renewal, RenewalError, RenewalHandle};
 pub use retry_after::RetryAfter;
 pub use schedule::{Jitter, Next, Reissue, Retry, Schedule, Standing, next};
-pub use server::{ConnectError, ControlServer, InvalidServer};
+pub use server::{ConnectError, Connected, ControlServer, InvalidServer};
 pub use shelf::Status;
 pub use store::StateError;
 pub use tls::time_provider;

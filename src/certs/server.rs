@@ -1,7 +1,7 @@
 //! The address of a control plane, and a verified connection to it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::identity::{TrustBundle, WorkloadIdentity};
+use crate::identity::{Leaf, SpiffeId, TrustBundle, WorkloadIdentity};
 use crate::runtime::Clock;
 
 use super::tls::client_config;
@@ -33,6 +33,15 @@ pub enum ConnectError {
     /// The control plane cannot be reached, or its certificate is not trusted.
     #[error("the control plane cannot be reached")]
     Connect(#[source] tonic::transport::Error),
+}
+
+/// A connection, and who is at its other end.
+#[derive(Debug)]
+pub struct Connected {
+    /// The connection.
+    pub channel: Channel,
+    /// Whom the server's certificate names; nothing where it names no workload.
+    pub server: Option<SpiffeId>,
 }
 
 /// A control plane.
@@ -72,6 +81,19 @@ impl ControlServer {
         bundle: &TrustBundle,
         clock: &Clock,
     ) -> Result<Channel, ConnectError> {
+        Ok(self.connect_to(current, bundle, clock).await?.channel)
+    }
+
+    /// The same, and whom the server's certificate names.
+    ///
+    /// # Errors
+    /// As [`ControlServer::connect`].
+    pub async fn connect_to(
+        &self,
+        current: Option<&WorkloadIdentity>,
+        bundle: &TrustBundle,
+        clock: &Clock,
+    ) -> Result<Connected, ConnectError> {
         let config = client_config(bundle, current, clock).map_err(ConnectError::Tls)?;
         let connector = TlsConnector::from(Arc::new(config));
         let Self { host, port, name } = self.clone();
@@ -81,12 +103,19 @@ impl ControlServer {
         } else {
             format!("http://{host}:{port}")
         };
+        let seen: Arc<Mutex<Option<SpiffeId>>> = Arc::default();
+        let see = Arc::clone(&seen);
         let connect = tower::service_fn(move |_: http::Uri| {
             let (host, name, connector) = (host.clone(), name.clone(), connector.clone());
+            let see = Arc::clone(&see);
             async move {
                 let tcp = TcpStream::connect((host.as_str(), port)).await?;
                 tcp.set_nodelay(true)?;
                 let tls = connector.connect(name, tcp).await?;
+                let certificates = tls.get_ref().1.peer_certificates().unwrap_or_default();
+                let leaf = certificates.first().and_then(|first| Leaf::parse(first).ok());
+                *see.lock().unwrap_or_else(PoisonError::into_inner) =
+                    leaf.map(|leaf| leaf.id().clone());
                 Ok::<_, io::Error>(TokioIo::new(tls))
             }
         });
@@ -94,7 +123,19 @@ impl ControlServer {
             .map_err(ConnectError::Connect)?
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_ANSWER);
-        endpoint.connect_with_connector(connect).await.map_err(ConnectError::Connect)
+        let channel =
+            endpoint.connect_with_connector(connect).await.map_err(ConnectError::Connect)?;
+        let server = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Connected { channel, server })
+    }
+}
+
+impl Connected {
+    /// True for hopgate's own control plane. Others, such as istiod, speak the same signing contract and tell nothing of
+    /// what hopgate's tells.
+    #[must_use]
+    pub fn is_hopgate(&self) -> bool {
+        self.server.as_ref().is_some_and(SpiffeId::is_control_plane)
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 /// The longest SPIFFE ID that is accepted, in bytes (SPIFFE-ID specification, section 2.3).
 const MAX_LENGTH: usize = 2048;
 const SCHEME: &str = "spiffe://";
+/// Namespace and service account of the control plane.
+const CONTROL_PLANE: (&str, &str) = ("hopgate-system", "hopgate-control");
 
 /// A trust domain such as `mesh.example`: lower-case letters, digits, dots, dashes and underscores.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,6 +132,20 @@ impl SpiffeId {
             return None;
         };
         Some((namespace, account))
+    }
+
+    /// True for the control plane's own identity, which nobody else gets.
+    #[must_use]
+    pub fn is_control_plane(&self) -> bool {
+        self.service_account() == Some(CONTROL_PLANE)
+    }
+
+    /// The control plane's own identity in `domain`.
+    ///
+    /// # Errors
+    /// When it would be too long.
+    pub fn control_plane(domain: &TrustDomain) -> Result<Self, InvalidSpiffeId> {
+        Self::for_service_account(domain, CONTROL_PLANE.0, CONTROL_PLANE.1)
     }
 
     fn domain(&self) -> &str {

@@ -10,12 +10,14 @@
 
 mod document;
 mod entry;
+mod knowledge;
 mod list;
 mod store;
 mod subject;
 
 pub use document::{InvalidRevocation, RawKind, RawRevocation};
 pub use entry::{InvalidWords, Revocation, Until, Words};
+pub use knowledge::{Finding, Knowledge};
 pub use list::{Certificate, MAX_REVOCATIONS, RevocationList, TooMany};
 pub use store::{RevocationError, RevocationStore, Revoked};
 pub use subject::{InvalidSerial, RevokedWorkload, Serial, Subject};

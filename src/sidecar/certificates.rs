@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
-use super::discovery::{Discovery, DiscoveryStatus, Memory, Revoked, count_discovery};
+use super::discovery::{Discovery, DiscoveryStatus, Memory, Words, count_discovery};
 use super::in_use::{self, InUseConfig};
 use super::resources::mesh_policy;
 use super::standing::{Asking, Standing};
@@ -39,7 +39,7 @@ pub(super) struct Certificates {
 pub(super) struct Told {
     pub(super) status: Arc<DiscoveryStatus>,
     /// Who is trusted no more.
-    pub(super) revoked: watch::Receiver<Arc<Revoked>>,
+    pub(super) words: Words,
 }
 
 type SecretServer = SecretDiscoveryServiceServer<SecretService>;
@@ -55,7 +55,8 @@ impl Certificates {
         let memory = Memory::open(source.state_directory.as_deref(), id)?;
         let tokens = certs::JwtSource::new(&source.source, id.clone(), clock.clone())
             .map_err(certs::RenewalError::Server)?;
-        let renewal = certs::Renewal::trusting(source, memory.told(), id.clone(), clock.clone())?;
+        let renewal =
+            certs::Renewal::trusting(source, memory.trusted(), id.clone(), clock.clone())?;
         let identity = renewal.identity();
         let handle = renewal.handle();
         tasks.spawn("certificates", renewal.run(tasks.drain()));
@@ -86,10 +87,10 @@ impl Certificates {
         let discovery = memory
             .start(&source.source, parts, envoys, running)
             .map_err(certs::RenewalError::Server)?;
-        let told = discovery.map(|Discovery { task, status, revoked }| {
+        let told = discovery.map(|Discovery { task, status, words }| {
             tasks.spawn("discovery", task.run());
             count_discovery(metrics, &status);
-            Told { status, revoked }
+            Told { status, words }
         });
         Ok(Some(Self {
             identity,

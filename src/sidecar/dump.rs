@@ -104,7 +104,7 @@ fn used(seen: &InUse, identity: &watch::Receiver<Option<Arc<WorkloadIdentity>>>)
 }
 
 fn discovery(told: &Told) -> Value {
-    let Told { status, revoked } = told;
+    let Told { status, words } = told;
     let Heard {
         connected_since,
         silent_since: _,
@@ -122,7 +122,7 @@ fn discovery(told: &Told) -> Value {
         "stalenessSeconds": status.staleness().as_secs(),
         "connections": connections,
         "resources": resources,
-        "revoked": revoked.borrow().len(),
+        "revoked": words.clone().last().knowledge.list().map(|list| list.len()),
         "received": received,
         "accepted": accepted,
         "refused": refused,

@@ -1,40 +1,39 @@
 //! What is revoked at this moment, for those parts of the sidecar that are not the gate.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::identity::{Members, SpiffeId, TrustDomain};
-use crate::revocation::{Certificate, Revocation, RevocationList};
+use crate::revocation::{Certificate, Finding, Knowledge};
 
-/// The list that the gate goes by, and the names of the mesh that it is read under.
+/// What the gate goes by, and the names of the mesh that it is read under.
 #[derive(Debug, Clone)]
 pub struct InForce {
-    list: Arc<RevocationList>,
+    knowledge: Knowledge,
     domain: TrustDomain,
     aliases: Vec<TrustDomain>,
 }
 
 impl InForce {
-    /// This list, in a mesh of these names.
+    /// This is known, in a mesh of these names.
     #[must_use]
-    pub fn new(list: Arc<RevocationList>, domain: TrustDomain, aliases: Vec<TrustDomain>) -> Self {
-        Self { list, domain, aliases }
+    pub fn new(knowledge: Knowledge, domain: TrustDomain, aliases: Vec<TrustDomain>) -> Self {
+        Self { knowledge, domain, aliases }
     }
 
-    /// Why this workload is refused now, if it is.
+    /// Whether this workload is refused now.
     #[must_use]
-    pub fn revocation(
+    pub fn find(
         &self,
         id: &SpiffeId,
         certificate: Certificate<'_>,
         now: SystemTime,
-    ) -> Option<&Arc<Revocation>> {
+    ) -> Finding<'_> {
         let members = Members::of(&self.domain).with_aliases(&self.aliases);
-        self.list.find(id.as_str(), certificate, members, now)
+        self.knowledge.find(id.as_str(), certificate, members, now)
     }
 
     /// True if it says what is said already.
-    pub(super) fn is(&self, list: &Arc<RevocationList>, aliases: &[TrustDomain]) -> bool {
-        Arc::ptr_eq(&self.list, list) && self.aliases == aliases
+    pub(super) fn is(&self, knowledge: &Knowledge, aliases: &[TrustDomain]) -> bool {
+        self.knowledge.is_same(knowledge) && self.aliases == aliases
     }
 }

@@ -15,6 +15,7 @@ use crate::authn::{
 };
 use crate::authz::{Descriptors, Gate, Resolver};
 use crate::identity::WorkloadIdentity;
+use crate::revocation::Knowledge;
 use crate::runtime::{Clock, Drain, FileWatch, Ready, Tasks, read_bytes};
 use crate::telemetry::Metrics;
 
@@ -50,7 +51,9 @@ impl Judging {
         }
         let verifier = Arc::new(verifier(config)?);
         let domain = workload.trust_domain.clone();
-        let gate = Gate::new(resources.snapshot(), Arc::clone(&verifier), domain, clock.clone());
+        // What is known is put in force before anything is served.
+        let begin = (resources.snapshot(), Knowledge::Unknown);
+        let gate = Gate::new(begin, Arc::clone(&verifier), domain, clock.clone());
         let attributes = config.decision_log.caller_attributes.into();
         let gate = gate.with_forward(config.forward_rules()?).with_attributes(attributes);
         let gate = gate.guarding(id);

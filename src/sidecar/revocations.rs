@@ -1,5 +1,5 @@
 //! What the sidecar does about revocations: the gate refuses by the newest list, connections of revoked peers end, and a
-//! workload that is revoked itself is withdrawn.
+//! workload that is revoked itself is withdrawn. While it is not known who is revoked, nothing passes and nothing is given.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -12,14 +12,16 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::certificates::Certificates;
-use super::discovery::Revoked;
+use super::discovery::Words;
 use super::in_force::InForce;
 use super::standing::Standing;
 use super::{Config, InvalidConfig};
 use crate::authz::Gate;
 use crate::identity::{Members, SpiffeId, TrustDomain, WorkloadIdentity};
 use crate::mesh::{Callee, LONGEST_CONNECTION};
-use crate::revocation::{Certificate, Revocation, RevocationList, Subject, Until};
+use crate::revocation::{
+    Certificate, Finding, Knowledge, Revocation, RevocationList, Subject, Until,
+};
 use crate::runtime::{Clock, Drain, Ready, ReadyFlag, Tasks};
 use crate::telemetry::Metrics;
 
@@ -29,8 +31,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// time after this.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// What the control plane tells.
-type Told = watch::Receiver<Arc<Revoked>>;
 pub(super) type Identities = watch::Receiver<Option<Arc<WorkloadIdentity>>>;
 
 /// What the rest of the sidecar takes from here.
@@ -56,12 +56,13 @@ struct Guarded {
 /// The task that follows the lists.
 struct Revocations {
     guarded: Guarded,
-    told: Option<Told>,
+    /// What the control plane says; nothing where nobody tells.
+    words: Option<Words>,
     clock: Clock,
     ready: ReadyFlag,
     counts: Counts,
     status: RevocationStatus,
-    held: Arc<RevocationList>,
+    held: Knowledge,
     again: Option<tokio::time::Instant>,
     issued: watch::Sender<Option<Arc<WorkloadIdentity>>>,
     in_force: watch::Sender<Arc<InForce>>,
@@ -73,11 +74,13 @@ pub(super) struct RevocationStatus(Arc<Mutex<Shown>>);
 
 #[derive(Default)]
 struct Shown {
-    list: Arc<RevocationList>,
+    /// How many are known; nothing while that is not known.
+    known: Option<usize>,
     own: Option<Arc<Revocation>>,
 }
 
 struct Counts {
+    known: Gauge,
     entries: Gauge,
     own: Gauge,
     cuts: Counter,
@@ -98,9 +101,9 @@ pub(super) fn start(
         identity: certificates.map(|certificates| certificates.identity.clone()),
     };
     let told = certificates.and_then(|certificates| certificates.told.as_ref());
-    let told = told.map(|told| told.revoked.clone());
+    let words = told.map(|told| told.words.clone());
     let ready = ready.require("revocation");
-    let revocations = Revocations::begin(guarded, (ready, clock.clone()), (told, metrics));
+    let revocations = Revocations::begin(guarded, (ready, clock.clone()), (words, metrics));
     let status = revocations.status.clone();
     let issued = revocations.issued.subscribe();
     let in_force = revocations.in_force.subscribe();
@@ -113,16 +116,18 @@ impl Revocations {
     fn begin(
         guarded: Guarded,
         (ready, clock): (ReadyFlag, Clock),
-        (mut told, metrics): (Option<Told>, &Metrics),
+        (mut words, metrics): (Option<Words>, &Metrics),
     ) -> Self {
-        let list = told.as_mut().and_then(|told| list(&told.borrow_and_update()));
-        let held = Arc::new(list.unwrap_or_default());
-        guarded.gate.revoke(Arc::clone(&held));
-        let in_force = InForce::new(Arc::clone(&held), guarded.own.trust_domain(), Vec::new());
+        let held = words.as_mut().map(|words| words.last().knowledge.clone());
+        let held = held.unwrap_or_else(Knowledge::nobody_tells);
+        if let Knowledge::Known(list) = &held {
+            guarded.gate.revoke(Arc::clone(list));
+        }
+        let in_force = InForce::new(held.clone(), guarded.own.trust_domain(), Vec::new());
         let revocations = Self {
             in_force: watch::Sender::new(Arc::new(in_force)),
             guarded,
-            told,
+            words,
             clock,
             ready,
             counts: Counts::register(metrics),
@@ -144,35 +149,40 @@ impl Revocations {
         while !drain.has_begun() {
             let heard = tokio::select! {
                 () = drain.begun() => break,
-                () = changed(self.told.as_mut()) => true,
+                () = more(self.words.as_mut()) => true,
                 () = changed(identity.as_mut()) => false,
                 () = tokio::time::sleep(TICK) => false,
             };
-            let told = self.told.as_mut().filter(|_| heard);
-            if let Some(list) = told.and_then(|told| list(&told.borrow_and_update())) {
-                self.take(Arc::new(list));
+            let word = self.words.as_mut().filter(|_| heard).map(Words::last);
+            if let Some(Knowledge::Known(list)) = word.as_deref().map(|word| &word.knowledge) {
+                self.take(list);
             }
             self.end_again();
             self.look();
+            if let Some((words, word)) = self.words.as_ref().zip(word) {
+                words.in_force(&word);
+            }
         }
         Ok(())
     }
 
     /// Puts a list in force. The gate has it first: whoever comes again is judged by it.
-    fn take(&mut self, list: Arc<RevocationList>) {
-        if self.held == list {
+    fn take(&mut self, list: &Arc<RevocationList>) {
+        let before = self.held.list().cloned();
+        if before.as_ref() == Some(list) {
             return;
         }
-        self.guarded.gate.revoke(Arc::clone(&list));
-        let before = std::mem::replace(&mut self.held, list);
+        self.guarded.gate.revoke(Arc::clone(list));
+        self.held = Knowledge::Known(Arc::clone(list));
+        let before = before.unwrap_or_default();
         let known: HashMap<&Subject, Until> =
             before.entries().map(|entry| (&entry.subject, entry.until)).collect();
-        let affected = self.held.entries().any(|entry| {
+        let affected = list.entries().any(|entry| {
             let is_known = known.get(&entry.subject).is_some_and(|until| *until >= entry.until);
             let Subject::Workload(revoked) = &entry.subject;
             !is_known && self.guarded.gate.may_hold_connection(&revoked.id, LONGEST_CONNECTION)
         });
-        tracing::warn!(revocations = self.held.len(), "the list of revocations changed");
+        tracing::warn!(revocations = list.len(), "the list of revocations changed");
         if affected {
             self.end_connections();
             self.again = tokio::time::Instant::now().checked_add(AGAIN);
@@ -202,7 +212,7 @@ impl Revocations {
         self.in_force.send_if_modified(|shown| {
             let changed = !shown.is(&self.held, aliases);
             if changed {
-                let now = InForce::new(Arc::clone(&self.held), domain.clone(), aliases.clone());
+                let now = InForce::new(self.held.clone(), domain.clone(), aliases.clone());
                 *shown = Arc::new(now);
             }
             changed
@@ -211,28 +221,27 @@ impl Revocations {
             self.guarded.identity.as_ref().and_then(|identity| identity.borrow().clone());
         let serial = identity.as_ref().map(|identity| identity.svid.leaf().serial());
         let certificate = serial.map_or(Certificate::Unseen, Certificate::Serial);
-        let own = self.held.find(self.guarded.own.as_str(), certificate, members, now).cloned();
-        let revoked = |id: &SpiffeId| {
-            self.held.find(id.as_str(), Certificate::Unneeded, members, now).is_some()
+        let own = self.held.find(self.guarded.own.as_str(), certificate, members, now);
+        let clear = |id: &SpiffeId| {
+            self.held.find(id.as_str(), Certificate::Unneeded, members, now).is_clear()
         };
-        let refused = self
-            .guarded
-            .callees
-            .iter()
-            .filter(|callee| callee.identities.iter().any(revoked))
-            .map(|callee| callee.name.to_string())
-            .collect();
+        let callees = self.guarded.callees.iter();
+        let refused = callees.filter(|callee| !callee.identities.iter().all(clear));
+        let refused = refused.map(|callee| callee.name.to_string()).collect();
         self.guarded.standing.change(|orders| {
-            orders.own_revoked = own.is_some();
+            orders.own_revoked = own.revocation().is_some();
             orders.refused = refused;
         });
-        match &own {
-            None => self.ready.met(),
-            Some(entry) => {
+        match own {
+            Finding::NotRevoked => self.ready.met(),
+            Finding::Revoked(entry) => {
                 self.ready.unmet(format!("this workload is revoked: {}", entry.reason));
             }
+            Finding::Unknown => self.ready.unmet(
+                "the control plane has not yet told who is revoked, so nothing passes; see discovery in /config",
+            ),
         }
-        let issued = identity.filter(|_| own.is_none());
+        let issued = identity.filter(|_| own.is_clear());
         self.issued.send_if_modified(|held| {
             let same = match (&*held, &issued) {
                 (None, None) => true,
@@ -242,17 +251,21 @@ impl Revocations {
             held.clone_from(&issued);
             !same
         });
-        self.counts.entries.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
+        let entries = self.held.list().map(|list| list.len());
+        self.counts.known.set(i64::from(entries.is_some()));
+        self.counts.entries.set(i64::try_from(entries.unwrap_or_default()).unwrap_or(i64::MAX));
+        let own = own.revocation().cloned();
         self.counts.own.set(i64::from(own.is_some()));
-        self.status.show(&self.held, own);
+        self.status.show(entries, own);
     }
 }
 
-/// What was told, as a list. More than a list holds is never told by a control plane; then the list before stays.
-fn list(told: &Revoked) -> Option<RevocationList> {
-    RevocationList::new(told.values().map(Revocation::from))
-        .inspect_err(|error| tracing::error!(%error, "a list of revocations is not taken"))
-        .ok()
+/// Resolves when the control plane says more; never where nobody tells.
+async fn more(words: Option<&mut Words>) {
+    match words {
+        Some(words) => words.more().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Resolves when there is another value; never where nobody tells one.
@@ -267,9 +280,9 @@ async fn changed<T>(values: Option<&mut watch::Receiver<T>>) {
 }
 
 impl RevocationStatus {
-    fn show(&self, list: &Arc<RevocationList>, own: Option<Arc<Revocation>>) {
+    fn show(&self, known: Option<usize>, own: Option<Arc<Revocation>>) {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *shown, Shown { list: Arc::clone(list), own });
+        let before = std::mem::replace(&mut *shown, Shown { known, own });
         if let (None, Some(own)) = (&before.own, &shown.own) {
             tracing::error!(reason = %own.reason, "this workload is revoked: its gate refuses everything");
         } else if before.own.is_some() && shown.own.is_none() {
@@ -277,11 +290,11 @@ impl RevocationStatus {
         }
     }
 
-    /// How many revocations are known, and that of the workload itself.
+    /// How many revocations are known (`null`: nobody can say), and that of the workload itself.
     pub(super) fn to_json(&self) -> Value {
         let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         json!({
-            "known": shown.list.len(),
+            "known": shown.known,
             "own": shown.own.as_ref().map(|own| json!({
                 "reason": own.reason.as_str(),
                 "by": own.by.as_str(),
@@ -293,9 +306,14 @@ impl RevocationStatus {
 
 impl Counts {
     fn register(metrics: &Metrics) -> Self {
-        let counts =
-            Self { entries: Gauge::default(), own: Gauge::default(), cuts: Counter::default() };
+        let (known, entries, own) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let counts = Self { known, entries, own, cuts: Counter::default() };
         metrics.register(|registry| {
+            registry.register(
+                "revocation_known",
+                "1 once it is known who is revoked, else 0: nothing passes the gate then",
+                counts.known.clone(),
+            );
             registry.register(
                 "revocation_entries",
                 "Revocations that are known here",

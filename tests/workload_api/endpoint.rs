@@ -8,7 +8,7 @@ use hopgate::certs::{self, JwtSource};
 use hopgate::identity::{SpiffeId, TrustDomain, WorkloadIdentity};
 use hopgate::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use hopgate::revocation::{
-    Revocation, RevocationList, RevokedWorkload, Serial, Subject, Until, Words,
+    Knowledge, Revocation, RevocationList, RevokedWorkload, Serial, Subject, Until, Words,
 };
 use hopgate::runtime::{Address, Clock, PeerUser, Tasks};
 use hopgate::sidecar::workload_api::{CallerUsers, Callers, Holdings, InForce, WorkloadApi};
@@ -158,5 +158,5 @@ fn in_force(revoked: &[(&str, Option<&str>)]) -> InForce {
     });
     let list = RevocationList::new(entries).unwrap();
     let domain = |name| TrustDomain::parse(name).unwrap();
-    InForce::new(Arc::new(list), domain("demo.mesh"), vec![domain("old.mesh")])
+    InForce::new(Knowledge::Known(Arc::new(list)), domain("demo.mesh"), vec![domain("old.mesh")])
 }

@@ -45,7 +45,8 @@ fn gate(providers: &str) -> Gate {
     );
     let providers = Providers::new(&providers, &Files::none()).unwrap();
     let snapshot = Snapshot::new("r".to_owned(), policies, providers);
-    Gate::new(snapshot, Arc::new(Verifier::new(1).unwrap()), domain, Clock::system())
+    let verifier = Arc::new(Verifier::new(1).unwrap());
+    Gate::new((snapshot, Knowledge::nobody_tells()), verifier, domain, Clock::system())
 }
 
 /// The status that the client gets, and the fields of the one record.

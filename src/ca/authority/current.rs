@@ -134,8 +134,8 @@ impl Current {
         domain: &TrustDomain,
         now: SystemTime,
     ) -> Result<(), AuthorityError> {
-        use crate::identity::{PrivateKey, X509Svid};
-        let id = crate::ca::attest::own_identity(domain).map_err(AuthorityError::OwnIdentity)?;
+        use crate::identity::{PrivateKey, SpiffeId, X509Svid};
+        let id = SpiffeId::control_plane(domain).map_err(AuthorityError::OwnIdentity)?;
         let failed =
             |source| AuthorityError::Key { file: "a key to try it out".to_owned(), source };
         let key = PrivateKey::generate().map_err(failed)?;

@@ -15,9 +15,11 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::identity::{Bundles, JwtBundle, Leaf, PrivateKey, TrustBundle, TrustDomain, X509Svid};
+use crate::identity::{
+    Bundles, JwtBundle, Leaf, PrivateKey, SpiffeId, TrustBundle, TrustDomain, X509Svid,
+};
 
-use super::attest::{Attested, own_identity};
+use super::attest::Attested;
 use super::csr::SigningRequest;
 use super::enrolment::Terms;
 use super::jwt::JwtSigner;
@@ -218,7 +220,7 @@ impl Current {
         lifetime: Lifetime,
         now: SystemTime,
     ) -> Result<X509Svid, AuthorityError> {
-        let id = own_identity(domain).map_err(AuthorityError::OwnIdentity)?;
+        let id = SpiffeId::control_plane(domain).map_err(AuthorityError::OwnIdentity)?;
         let failed =
             |source| AuthorityError::Key { file: "the control plane's own key".to_owned(), source };
         let key = PrivateKey::generate().map_err(failed)?;

@@ -84,6 +84,10 @@ const ADVICE: &[(&str, &str)] = &[
         "`hopgate revoke list` at the control plane tells why and by whom, `hopgate revoke lift` ends it",
     ),
     (
+        "revocation_unknown",
+        "the sidecar hears of revocations once it reaches the control plane: /readyz and its log say what is in the way",
+    ),
+    (
         "peer_",
         "look at the caller's certificate and the roots that are trusted: /config of both sidecars",
     ),

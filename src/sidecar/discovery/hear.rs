@@ -6,15 +6,11 @@ use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use tokio::time::Instant;
 
 use crate::certs::Reissue;
-use crate::revocation::{MAX_REVOCATIONS, TooMany};
 use crate::runtime::with_causes;
 use crate::sidecar::envoys::EnvoyWord;
-use crate::xds::own::{
-    REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload, TRUST_BUNDLE_TYPE,
-};
-use crate::xds::{Follower, Update};
+use crate::xds::own::{REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, TRUST_BUNDLE_TYPE};
+use crate::xds::{Follower, NewContent, Update};
 
-use super::Revoked;
 use super::ledger::Fate;
 use super::link::{Link, LinkError};
 use super::task::Task;
@@ -52,8 +48,14 @@ impl Task {
         }
     }
 
-    /// Goes on with the bundles: tries what waits, and settles what was tried.
+    /// Accepts revocations that are in force. Goes on with the bundles: tries what waits, and settles what was tried.
     pub(super) async fn advance(&mut self, link: &Link) -> Result<(), LinkError> {
+        let in_force = |(number, _): &(u64, Update)| self.speaker.is_in_force(*number);
+        let ready = self.waiting.iter().take_while(|one| in_force(one)).count();
+        let ready: Vec<_> = self.waiting.drain(..ready).collect();
+        for (_, update) in ready {
+            self.accept(link, update).await?;
+        }
         loop {
             if self.ledger.is_due() {
                 let bundles = self.ledger.attempt(&self.own_roots());
@@ -122,33 +124,24 @@ impl Task {
         }
     }
 
-    /// A revocation that cannot be read refuses the answer, but those beside it are heeded.
+    /// Says what was told, and accepts it once it is in force.
     async fn hear_revoked(&mut self, link: &Link, update: Update) -> Result<(), LinkError> {
-        let mut revoked = Revoked::clone(&self.revoked.borrow());
-        let mut unreadable = None;
-        for resource in &update.resources {
-            match RevokedWorkload::decode(&resource.name, &resource.content) {
-                Ok(one) => {
-                    revoked.insert(resource.name.clone(), one);
-                }
-                Err(error) => unreadable = Some(with_causes(&error)),
-            }
-        }
-        if unreadable.is_none() {
-            update.removed.iter().for_each(|name| drop(revoked.remove(name)));
-        }
-        if revoked.len() > MAX_REVOCATIONS {
-            return self.refuse(link, &update, &TooMany.to_string()).await;
-        }
-        self.revoked.send_replace(Arc::new(revoked));
-        match unreadable {
-            Some(words) => self.refuse(link, &update, &words).await,
-            None => {
-                self.keep(&update);
-                self.unsaved = true;
-                self.accept(link, update).await
-            }
-        }
+        let refused = match self.told.take(&update) {
+            Ok(refused) => refused,
+            Err(too_many) => return self.refuse(link, &update, &too_many.to_string()).await,
+        };
+        let number = self.speaker.say(self.told.knowledge());
+        self.unsaved = true;
+        let Some(words) = refused else {
+            self.keep(&update);
+            self.waiting.push_back((number, update));
+            return Ok(());
+        };
+        let readable = |resource: &&NewContent| self.told.holds(&resource.name);
+        let resources = update.resources.iter().filter(readable).cloned().collect();
+        let revision = update.revision.clone();
+        self.keep(&Update { resources, removed: Vec::new(), revision, ..update.clone() });
+        self.refuse(link, &update, &words).await
     }
 
     async fn hear_order(&mut self, link: &Link, update: Update) -> Result<(), LinkError> {

@@ -42,6 +42,9 @@ pub(super) enum LinkError {
     /// It broke the protocol.
     #[error("the control plane broke the protocol: {0}")]
     Protocol(String),
+    /// The server is somebody else's, who speaks the signing contract only.
+    #[error("the server is no control plane of hopgate: it tells nothing")]
+    Stranger,
     /// The roots in `caFile` changed: the server must be verified anew.
     #[error("the roots in caFile changed")]
     Bootstrap,
@@ -56,7 +59,7 @@ impl From<tonic::Status> for LinkError {
 impl LinkError {
     pub(super) fn failure(&self) -> Failure {
         match self {
-            Self::Ended { code: Code::Unimplemented, .. } => Failure::NotOffered,
+            Self::Stranger | Self::Ended { code: Code::Unimplemented, .. } => Failure::NotOffered,
             Self::Connect(_)
             | Self::TimedOut
             | Self::Ended { .. }
@@ -86,8 +89,12 @@ pub(super) async fn open(
     (first, clock): (Vec<DeltaDiscoveryRequest>, Clock),
 ) -> Result<Link, LinkError> {
     let attempt = async {
-        let channel = server.connect(Some(&identity), &roots, &clock).await?;
-        Ok(Subscription::open(channel, first).await?)
+        let connected = server.connect_to(Some(&identity), &roots, &clock).await?;
+        // istiod would answer, and never with what is asked for.
+        if !connected.is_hopgate() {
+            return Err(LinkError::Stranger);
+        }
+        Ok(Subscription::open(connected.channel, first).await?)
     };
     let opened = tokio::time::timeout(ATTEMPT, attempt).await;
     let subscription = opened.map_err(|_| LinkError::TimedOut)?.map_err(|e: LinkError| e)?;

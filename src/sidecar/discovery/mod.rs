@@ -4,6 +4,7 @@
 //! - bundles reach the workload only if its own certificate stays good under them, and only whole;
 //! - the control plane hears "accepted" once the workload's Envoy has what follows from it, and "refused" in Envoy's words;
 //! - without the control plane everything stays as it was told last, also over a restart; a memory that is damaged stops it;
+//! - before the control plane told who is revoked, that is not known, which is not to say that nobody is;
 //! - what cannot be read is refused aloud; a revocation beside one that cannot be read is heeded.
 
 mod backoff;
@@ -13,8 +14,10 @@ mod link;
 mod status;
 mod store;
 mod task;
+mod told;
+mod word;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +25,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use crate::certs::{self, ControlServer, InvalidServer, RenewalHandle, Told};
+use crate::certs::{self, ControlServer, InvalidServer, RenewalHandle};
 use crate::identity::{SpiffeId, WorkloadIdentity};
-use crate::revocation::{MAX_REVOCATIONS, TooMany};
 use crate::runtime::{Clock, Drain, with_causes};
 use crate::xds::own::{
     DomainBundle, KINDS, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload,
@@ -41,9 +43,8 @@ pub use store::StoredError;
 use ledger::Ledger;
 use store::{Kept, Store};
 pub(super) use task::Task;
-
-/// Who is trusted no more, by [`RevokedWorkload::name`].
-pub type Revoked = BTreeMap<String, RevokedWorkload>;
+use told::Told;
+pub(super) use word::Words;
 
 /// The section `discovery` of a sidecar's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -74,7 +75,7 @@ pub(super) struct Memory {
     store: Option<Store>,
     kept: Kept,
     bundles: Vec<DomainBundle>,
-    revoked: Revoked,
+    told: Told,
     reissue: Option<ReissueOrder>,
 }
 
@@ -82,7 +83,8 @@ pub(super) struct Memory {
 pub(super) struct Discovery {
     pub(super) task: Task,
     pub(super) status: Arc<DiscoveryStatus>,
-    pub(super) revoked: watch::Receiver<Arc<Revoked>>,
+    /// What is said of revocations.
+    pub(super) words: Words,
 }
 
 impl Memory {
@@ -99,19 +101,22 @@ impl Memory {
             store,
             kept: Kept { bootstrap: kept.bootstrap, resources: BTreeMap::new() },
             bundles: Vec::new(),
-            revoked: Revoked::new(),
+            told: Told::nothing(),
             reissue: None,
         };
         for (type_url, of_type) in kept.resources {
+            // That nobody is revoked was told, too.
+            let all = type_url == REVOKED_WORKLOAD_TYPE;
             for (name, content) in of_type {
                 if let Err(what) = memory.recall(&type_url, &name, &content) {
                     return Err(memory.foreign(format!("{name:?}: {what}")));
                 }
                 memory.kept.resources.entry(type_url.clone()).or_default().insert(name, content);
             }
-        }
-        if memory.revoked.len() > MAX_REVOCATIONS {
-            return Err(memory.foreign(TooMany.to_string()));
+            if all {
+                memory.kept.resources.entry(type_url).or_default();
+                memory.told.is_all().map_err(|too_many| memory.foreign(too_many.to_string()))?;
+            }
         }
         Ok(memory)
     }
@@ -129,7 +134,7 @@ impl Memory {
             REVOKED_WORKLOAD_TYPE => {
                 let revoked = RevokedWorkload::decode(name, content);
                 let revoked = revoked.map_err(|error| with_causes(&error))?;
-                self.revoked.insert(name.to_owned(), revoked);
+                self.told.restore(name.to_owned(), revoked);
             }
             REISSUE_ORDER_TYPE => {
                 let order = ReissueOrder::decode(name, content);
@@ -141,11 +146,11 @@ impl Memory {
     }
 
     /// The bundles that were told, for [`certs::Renewal::trusting`]; `None` when the own one was not.
-    pub(super) fn told(&self) -> Option<Told> {
+    pub(super) fn trusted(&self) -> Option<certs::Told> {
         let domain = self.workload.trust_domain();
         let own = self.bundles.iter().find(|bundle| *bundle.domain() == domain)?;
         let bundles = ledger::compose(own.roots()?, self.bundles.iter());
-        Some(Told { bundles, bootstrap: self.kept.bootstrap.clone() })
+        Some(certs::Told { bundles, bootstrap: self.kept.bootstrap.clone() })
     }
 
     /// Everything ready to run. `None` when the workload takes its roots from files: nothing is told for it.
@@ -180,7 +185,7 @@ impl Memory {
                 heard.resources.insert(type_url, held);
             });
         }
-        let (sender, revoked) = watch::channel(Arc::new(self.revoked));
+        let (speaker, words) = word::words(self.told.knowledge());
         let task = Task {
             server,
             workload: self.workload,
@@ -194,12 +199,14 @@ impl Memory {
             ledger,
             kept,
             store: self.store,
-            revoked: sender,
+            told: self.told,
+            speaker,
+            waiting: VecDeque::new(),
             status: Arc::clone(&status),
             attempt: None,
             unsaved: false,
         };
-        Ok(Some(Discovery { task, status, revoked }))
+        Ok(Some(Discovery { task, status, words }))
     }
 }
 

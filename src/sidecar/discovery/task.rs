@@ -1,5 +1,7 @@
 //! The task: connect, listen, change over to a new certificate, come back.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,14 +14,16 @@ use tokio::time::Instant;
 use crate::certs::{ControlServer, RenewalHandle, Trusted};
 use crate::identity::{SpiffeId, WorkloadIdentity};
 use crate::runtime::{Clock, Drain, dice, with_causes};
-use crate::xds::Follower;
-use crate::xds::own::TRUST_BUNDLE_TYPE;
+use crate::xds::own::{REVOKED_WORKLOAD_TYPE, TRUST_BUNDLE_TYPE};
+use crate::xds::{Follower, Update};
 
-use super::backoff;
+use super::DiscoveryStatus;
+use super::backoff::{self, Failure};
 use super::ledger::Ledger;
 use super::link::{self, Link, LinkError};
 use super::store::{Kept, Store};
-use super::{DiscoveryStatus, Revoked};
+use super::told::Told;
+use super::word::Speaker;
 use crate::sidecar::sds::SdsStatus;
 
 /// What is not yet stored is stored at the latest after this, and an Envoy that is waited for is looked at.
@@ -43,7 +47,11 @@ pub(in crate::sidecar) struct Task {
     pub(super) ledger: Ledger,
     pub(super) kept: Kept,
     pub(super) store: Option<Store>,
-    pub(super) revoked: watch::Sender<Arc<Revoked>>,
+    /// What was told of revocations, and the way into force.
+    pub(super) told: Told,
+    pub(super) speaker: Speaker,
+    /// Answers that are accepted once they are in force.
+    pub(super) waiting: VecDeque<(u64, Update)>,
     pub(super) status: Arc<DiscoveryStatus>,
     /// Since when bundles are tried.
     pub(super) attempt: Option<Instant>,
@@ -77,6 +85,9 @@ impl Task {
             if matches!(error, LinkError::Bootstrap) {
                 tracing::info!(reason = text, "connecting to the control plane anew");
                 continue;
+            }
+            if error.failure() == Failure::NotOffered {
+                self.nobody_tells();
             }
             let wait = backoff::wait(failures, error.failure(), dice());
             tracing::warn!(error = text, failures, retry_in = ?wait, "no word from the control plane");
@@ -179,6 +190,7 @@ impl Task {
                     }
                 }
                 () = changed_or_never(&mut envoys) => {}
+                () = self.speaker.progressed() => {}
                 () = tokio::time::sleep(TICK), if busy => if self.unsaved {
                     self.save();
                 },
@@ -202,6 +214,8 @@ impl Task {
     /// What was tried on a stream that is gone is neither accepted nor refused: the next stream tells what became of it.
     fn settle_nothing(&mut self) -> Vec<String> {
         self.attempt = None;
+        // Not accepted, so the next stream tells it again.
+        self.waiting.clear();
         let tried = self.ledger.disconnect();
         for name in &tried {
             self.follower.doubt(TRUST_BUNDLE_TYPE, name.clone());
@@ -222,13 +236,31 @@ impl Task {
         self.save();
     }
 
-    /// Stores what was told. A failure is said and tried again: what is in force stays in force.
+    /// Whoever gives the certificate tells nothing at all. Then nobody is revoked, as far as can be known here; that is
+    /// remembered, because whoever it is may be away at the next start.
+    fn nobody_tells(&mut self) {
+        // What was told before stands.
+        if self.told.knowledge().list().is_some() || self.told.is_all().is_err() {
+            return;
+        }
+        tracing::info!("whoever gives the certificate tells of no revocations");
+        self.kept.resources.entry(REVOKED_WORKLOAD_TYPE.to_owned()).or_default();
+        self.speaker.say(self.told.knowledge());
+        self.save();
+    }
+
+    /// Stores what was told. Revocations are stored only once all were told: a start takes what is stored for all there
+    /// is. A failure is said and tried again: what is in force stays in force.
     pub(super) fn save(&mut self) {
         let Some(store) = &self.store else {
             self.unsaved = false;
             return;
         };
-        match store.save(self.workload.as_str(), &self.kept) {
+        let mut kept = Cow::Borrowed(&self.kept);
+        if self.told.knowledge().list().is_none() {
+            kept.to_mut().resources.remove(REVOKED_WORKLOAD_TYPE);
+        }
+        match store.save(self.workload.as_str(), &kept) {
             Ok(()) => self.unsaved = false,
             Err(error) => {
                 let error = with_causes(&error);

@@ -36,10 +36,20 @@ fn store(directory: &Path, count: usize, content: impl Fn(Vec<u8>) -> Vec<u8>) {
 #[test]
 fn who_was_revoked_is_remembered() {
     let directory = directory("kept");
-    assert!(Memory::open(None, &me()).unwrap().revoked.is_empty());
-    assert!(Memory::open(Some(&directory), &me()).unwrap().revoked.is_empty(), "nothing told yet");
+    let known = |directory: Option<&Path>| {
+        let memory = Memory::open(directory, &me()).unwrap();
+        memory.told.knowledge().list().map(|list| list.len())
+    };
+    assert_eq!(known(None), None, "nothing was told, which is not that nobody is revoked");
+    assert_eq!(known(Some(&directory)), None);
     store(&directory, 3, |content| content);
-    assert_eq!(Memory::open(Some(&directory), &me()).unwrap().revoked.len(), 3);
+    assert_eq!(known(Some(&directory)), Some(3));
+    store(&directory, 0, |content| content);
+    assert_eq!(known(Some(&directory)), Some(0), "that nobody is revoked was told");
+    // Told of roots, and not yet of revocations.
+    let kept = Kept { bootstrap: String::new(), resources: BTreeMap::new() };
+    Store::new(&directory).save(me().as_str(), &kept).unwrap();
+    assert_eq!(known(Some(&directory)), None);
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
@@ -52,7 +62,7 @@ fn a_memory_that_cannot_be_read_stops_the_start() {
         content
     });
     assert!(refused().contains("gone-0"), "{}", refused());
-    store(&directory, MAX_REVOCATIONS + 1, |content| content);
+    store(&directory, crate::revocation::MAX_REVOCATIONS + 1, |content| content);
     assert!(refused().contains("more than 10000"), "{}", refused());
     store(&directory, 1, |content| content);
     let other = SpiffeId::parse("spiffe://demo.mesh/ns/shop/sa/payments").unwrap();

@@ -20,7 +20,7 @@ use crate::proto::workload::{
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest,
     X509svidResponse,
 };
-use crate::revocation::Certificate;
+use crate::revocation::{Certificate, Finding};
 use crate::runtime::{Clock, Drain, Questions};
 
 /// The metadata that every caller must send. A server that is tricked into fetching a URL cannot send it.
@@ -211,8 +211,15 @@ impl Api {
             .map_err(|refused| Status::invalid_argument(refused.to_string()))?;
         // By which certificate it was got, a token does not show.
         let revoked = Arc::clone(&self.revoked.borrow());
-        if revoked.revocation(svid.id(), Certificate::Unseen, now).is_some() {
-            return Err(Status::invalid_argument("the workload that the token names is revoked"));
+        match revoked.find(svid.id(), Certificate::Unseen, now) {
+            Finding::NotRevoked => {}
+            Finding::Revoked(_) => {
+                let words = "the workload that the token names is revoked";
+                return Err(Status::invalid_argument(words));
+            }
+            Finding::Unknown => {
+                return Err(Status::unavailable("it is not known yet who is revoked"));
+            }
         }
         Ok(Response::new(ValidateJwtsvidResponse {
             spiffe_id: svid.id().to_string(),

@@ -150,7 +150,7 @@ impl Inner {
         let Holdings { revoked, tokens, .. } = &self.held;
         let revoked = Arc::clone(&revoked.borrow());
         let got_by = Certificate::Serial(&kept.serial);
-        let standing = revoked.revocation(identity.svid.id(), got_by, now).is_none();
+        let standing = revoked.find(identity.svid.id(), got_by, now).is_clear();
         let verified = tokens.verify(kept.svid.token(), (audiences, identity), now);
         if standing && verified.is_ok() {
             return Some(kept);

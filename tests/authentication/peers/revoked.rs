@@ -12,7 +12,7 @@ use hopgate::policy::{
     Algorithm, MeshPolicySpec, PolicySet, Quirk, Resource, Surroundings, Workload, parse,
 };
 use hopgate::revocation::{
-    Revocation, RevocationList, RevokedWorkload, Serial, Subject, Until, Words,
+    Knowledge, Revocation, RevocationList, RevokedWorkload, Serial, Subject, Until, Words,
 };
 use hopgate::runtime::Clock;
 use prost::Message as _;
@@ -41,6 +41,10 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::knowing(Knowledge::nobody_tells())
+    }
+
+    fn knowing(knowledge: Knowledge) -> Self {
         let (bench, signer) = (Bench::new(), Signer::new("ES256", "k"));
         let mut mesh = MeshPolicySpec::absent();
         mesh.aliases = vec![TrustDomain::parse("old.mesh").unwrap()];
@@ -74,7 +78,7 @@ impl Site {
         let clock = Clock::manual(at(NOW));
         let verifier = Arc::new(Verifier::new(10).unwrap());
         let forward = ForwardRules::new(vec![bench.rule.clone()]).unwrap();
-        let gate = Gate::new(snapshot, verifier, domain(), clock.clone())
+        let gate = Gate::new((snapshot, knowledge), verifier, domain(), clock.clone())
             .with_forward(forward)
             .guarding(SpiffeId::parse(OWN).unwrap());
         let bundle = TrustBundle::new(domain(), vec![bench.mesh.der.clone()]).unwrap();
@@ -287,6 +291,26 @@ fn another_snapshot_forgets_no_revocation() {
     );
     site.gate.replace(fresh);
     assert_eq!(site.code(&over(&site.leaf(PRINCIPAL), &[])), "peer_revoked");
-    assert_eq!(site.gate.revoked().len(), 1);
-    assert!(other.gate.revoked().is_empty());
+    let known = |site: &Site| site.gate.revoked().list().map(|list| list.len());
+    assert_eq!((known(&site), known(&other)), (Some(1), Some(0)));
+}
+
+#[test]
+fn nothing_passes_while_it_is_not_known_who_is_revoked() {
+    let site = Site::knowing(Knowledge::Unknown);
+    let peer = over(&site.leaf(PRINCIPAL), &[]);
+    let bearer = site.token(PRINCIPAL);
+    let token = over(&site.leaf(PRINCIPAL), &[("authorization", &bearer)]);
+    for request in [&peer, &token] {
+        let (code, record) = site.told(request);
+        assert_eq!(code, "revocation_unknown");
+        assert!(record["reason"].as_str().unwrap().contains("not yet told"), "{record}");
+    }
+    assert!(site.gate.revoked().list().is_none());
+    site.revoke(&[]);
+    for request in [&peer, &token] {
+        assert_eq!(site.code(request), "allow");
+    }
+    site.revoke(&[(PRINCIPAL, None, Until::Lifted)]);
+    assert_eq!(site.code(&peer), "peer_revoked");
 }
