@@ -12,7 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("identity", &[]),
     ("policy", &["identity"]),
-    ("mesh", &["identity", "policy"]),
+    ("mesh", &["identity", "policy", "proto"]),
     ("authn", &["identity", "policy", "runtime", "telemetry", "proto"]),
     ("revocation", &["identity", "policy", "runtime", "telemetry", "proto"]),
     ("authz", &["authn", "revocation", "identity", "policy", "runtime", "telemetry", "proto"]),

@@ -1,6 +1,7 @@
 //! Discovery: the streams as a client sees them, the bootstrap, and a real Envoy that lives on both.
 
 mod bootstrap;
+mod captured;
 mod in_use;
 mod proxies;
 mod resumption;

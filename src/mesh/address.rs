@@ -93,10 +93,19 @@ impl Endpoint {
 
     /// An Envoy address to listen on; a socket is open to its owner only.
     pub(super) fn to_private_envoy(&self) -> Value {
+        self.to_open_envoy(0o600)
+    }
+
+    /// The same, open to its group too: where Envoy and its sidecar are two users of one group.
+    pub(super) fn to_shared_envoy(&self) -> Value {
+        self.to_open_envoy(0o660)
+    }
+
+    fn to_open_envoy(&self, mode: u32) -> Value {
         match self {
             Self::Tcp(address) => socket_address(*address),
-            // 384 is 0600. Decimal, because YAML versions disagree about octal numbers.
-            Self::Unix(path) => json!({ "pipe": { "path": path.to_string_lossy(), "mode": 384 } }),
+            // Written as a decimal, because YAML versions disagree about octal numbers.
+            Self::Unix(path) => json!({ "pipe": { "path": path.to_string_lossy(), "mode": mode } }),
         }
     }
 }

@@ -29,7 +29,7 @@ impl Config {
                 match SpiffeId::parse(short.as_deref().unwrap_or(text)) {
                     Ok(id) => identities.push(id),
                     Err(source) => {
-                        let field = format!("outbound[{index}].identities[{position}]");
+                        let field = format!("envoy.outbound[{index}].identities[{position}]");
                         faults.push((field, Fault::Identity { text: text.clone(), source }));
                     }
                 }

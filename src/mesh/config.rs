@@ -93,7 +93,7 @@ pub struct OutboundConfig {
 }
 
 /// What is spoken on a connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// HTTP/1.1, HTTP/2 and gRPC: every request is judged.
@@ -161,6 +161,6 @@ impl std::fmt::Display for Name {
     }
 }
 
-fn default_authz_timeout() -> Duration {
+pub(super) fn default_authz_timeout() -> Duration {
     Duration::from_secs(1)
 }

@@ -1,11 +1,13 @@
 //! What can be wrong with the configuration of a workload's Envoy.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::identity::{InvalidSpiffeId, SpiffeId, TrustDomain};
 
+use super::address::Endpoint;
 use super::config::Name;
 use super::model::AUTHZ_TIMEOUT;
 
@@ -89,9 +91,96 @@ pub enum Fault {
     /// A body of that size cannot be handed on.
     #[error("maxBytes must be between 1 and 33554432")]
     BodySize,
+    /// A port of the gate itself.
+    #[error("{0} is a port of the gate itself; the application needs another one")]
+    PortOfTheGate(u16),
+    /// A port is declared twice.
+    #[error("port {0} is declared twice")]
+    DuplicatePort(u16),
+    /// A server that greets cannot be told from a silent client.
+    #[error(
+        "a server that speaks first cannot be had in Permissive: whether the client speaks TLS is told by its first bytes, so \
+         a client in plaintext would wait; choose Strict or Disabled"
+    )]
+    SpeaksFirst,
+    /// No service and no pod can have this address.
+    #[error("{0} is no address of a service or a pod")]
+    Address(IpAddr),
+    /// Two services have the same name.
+    #[error("{0} is the name of two services")]
+    DuplicateService(String),
+    /// An address with a port leads to two things.
+    #[error("{address} is also {other}")]
+    TakenAddress {
+        /// The address of the second.
+        address: SocketAddr,
+        /// What the first is.
+        other: String,
+    },
+    /// Nobody may answer, so mTLS would accept anybody.
+    #[error("an endpoint with mTLS needs `accounts` of the service: who may answer there")]
+    NoAccounts,
     /// The Envoy would do nothing.
     #[error("needs an entry in inbound, edge or outbound")]
     Nothing,
+}
+
+impl InvalidMesh {
+    /// An error if anything is wrong in any of these.
+    pub(super) fn all(sections: impl IntoIterator<Item = Faults>) -> Result<(), Self> {
+        let faults: Vec<_> = sections.into_iter().flat_map(|section| section.found).collect();
+        if faults.is_empty() { Ok(()) } else { Err(Self { faults }) }
+    }
+}
+
+/// Collects what is wrong, so that a person sees all of it at once.
+pub(super) struct Faults {
+    section: &'static str,
+    found: Vec<(String, Fault)>,
+}
+
+impl Faults {
+    /// Nothing is wrong yet. `section` is put in front of every field.
+    pub(super) fn in_section(section: &'static str) -> Self {
+        Self { section, found: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, field: impl fmt::Display, fault: Fault) {
+        self.found.push((format!("{}{field}", self.section), fault));
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    /// An error if anything is wrong.
+    pub(super) fn none(self) -> Result<(), InvalidMesh> {
+        InvalidMesh::all([self])
+    }
+
+    pub(super) fn check_endpoint(&mut self, field: &str, endpoint: &Endpoint) {
+        if !endpoint.is_local() {
+            self.add(field, Fault::NotLocal(endpoint.to_string()));
+        }
+        // A relative path may have become too long since it was read.
+        if let Endpoint::Unix(path) = endpoint
+            && !endpoint.fits()
+        {
+            self.add(field, Fault::Path(path.clone()));
+        }
+    }
+
+    pub(super) fn check_access_log(&mut self, path: Option<&Path>) {
+        if let Some(path) = path.filter(|path| path.to_str().is_none()) {
+            self.add("accessLog", Fault::Path(path.to_path_buf()));
+        }
+    }
+
+    pub(super) fn check_authz_timeout(&mut self, timeout: Duration) {
+        if !AUTHZ_TIMEOUT.contains(&timeout) {
+            self.add("authzTimeout", Fault::Timeout);
+        }
+    }
 }
 
 impl fmt::Display for InvalidMesh {
@@ -100,7 +189,7 @@ impl fmt::Display for InvalidMesh {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "envoy.{field}: {fault}")?;
+            write!(f, "{field}: {fault}")?;
         }
         Ok(())
     }

@@ -40,16 +40,41 @@ pub(super) struct Question {
     pub(super) body: Option<RequestBody>,
 }
 
+/// Where what a filter lets pass goes to, and under which name it is counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Towards<'a> {
+    /// The name in Envoy's statistics.
+    pub(super) stat_prefix: &'a str,
+    /// The cluster.
+    pub(super) cluster: &'a str,
+}
+
+impl<'a> Towards<'a> {
+    /// A cluster, counted under its own name.
+    pub(super) fn one(cluster: &'a str) -> Self {
+        Self { stat_prefix: cluster, cluster }
+    }
+}
+
+/// From where a connection manager has its routes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Route<'a> {
+    /// All to this cluster.
+    Written(&'a str),
+    /// From the aggregated stream, under this name.
+    Discovered(&'a str),
+}
+
 /// A connection manager in front of an application: every request is put to the gate.
 pub(super) fn guarded(
     door: Door,
-    cluster: &str,
+    Towards { stat_prefix, cluster }: Towards<'_>,
     access_log: Option<&Value>,
     question: Question,
 ) -> Value {
     let mut manager = json!({
         "@type": format!("type.googleapis.com/{MANAGER}"),
-        "stat_prefix": cluster,
+        "stat_prefix": stat_prefix,
         "codec_type": "AUTO",
         // Strips `x-envoy-*` that a caller forged. `internal_address_config` stays unset: set and empty, it would
         // take every private address for our own.
@@ -67,7 +92,7 @@ pub(super) fn guarded(
         "upgrade_configs": [{ "upgrade_type": "websocket" }],
         "http_filters": [ext_authz(AUTHZ_CLUSTER, question), router()],
         "route_config": {
-            "name": cluster,
+            "name": stat_prefix,
             "virtual_hosts": [{
                 "name": "all",
                 "domains": ["*"],
@@ -108,15 +133,16 @@ pub(super) fn guarded(
 /// A connection manager for the application's own calls. With `tokens`, which is how long to wait for it, the sidecar is
 /// asked which token a call gets.
 pub(super) fn outbound(
-    cluster: &str,
+    stat_prefix: &str,
+    routes: Route<'_>,
     access_log: Option<&Value>,
     tokens: Option<Duration>,
 ) -> Value {
     let tokens = tokens.map(|timeout| ext_authz(TOKENS_CLUSTER, Question { timeout, body: None }));
     let filters: Vec<Value> = tokens.into_iter().chain([router()]).collect();
-    let manager = json!({
+    let mut manager = json!({
         "@type": format!("type.googleapis.com/{MANAGER}"),
-        "stat_prefix": cluster,
+        "stat_prefix": stat_prefix,
         "codec_type": "AUTO",
         "use_remote_address": true,
         "skip_xff_append": true,
@@ -124,28 +150,47 @@ pub(super) fn outbound(
         "server_header_transformation": "PASS_THROUGH",
         "upgrade_configs": [{ "upgrade_type": "websocket" }],
         "http_filters": filters,
-        "route_config": {
-            "name": cluster,
-            "virtual_hosts": [{
-                "name": "all",
-                "domains": ["*"],
-                // Only what surely never reached the other side is tried again.
-                "retry_policy": {
-                    "retry_on": "connect-failure,refused-stream,reset-before-request",
-                    "num_retries": 2,
-                    "retry_host_predicate": [{
-                        "name": "envoy.retry_host_predicates.previous_hosts",
-                        "typed_config": {
-                            "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-                        },
-                    }],
-                    "host_selection_retry_max_attempts": 5,
-                },
-                "routes": [route(cluster)],
-            }],
-        },
     });
+    match routes {
+        Route::Written(cluster) => {
+            set(&mut manager, "route_config", outbound_routes(cluster, cluster));
+        }
+        Route::Discovered(name) => {
+            // Without a limit of time: a listener without its routes would answer 404.
+            let source = json!({
+                "ads": {},
+                "resource_api_version": "V3",
+                "initial_fetch_timeout": "0s",
+            });
+            let discovered = json!({ "route_config_name": name, "config_source": source });
+            set(&mut manager, "rds", discovered);
+        }
+    }
     filter(manager, access_log)
+}
+
+/// The routes of the application's own calls: all of them go to one cluster.
+pub(super) fn outbound_routes(name: &str, cluster: &str) -> Value {
+    json!({
+        "name": name,
+        "virtual_hosts": [{
+            "name": "all",
+            "domains": ["*"],
+            // Only what surely never reached the other side is tried again.
+            "retry_policy": {
+                "retry_on": "connect-failure,refused-stream,reset-before-request",
+                "num_retries": 2,
+                "retry_host_predicate": [{
+                    "name": "envoy.retry_host_predicates.previous_hosts",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                    },
+                }],
+                "host_selection_retry_max_attempts": 5,
+            },
+            "routes": [route(cluster)],
+        }],
+    })
 }
 
 /// The gRPC service that both kinds of filter ask.
@@ -153,6 +198,12 @@ pub(super) fn gate(cluster: &str, timeout: Duration) -> Value {
     json!({
         "envoy_grpc": { "cluster_name": cluster },
         "timeout": format!("{}s", timeout.as_secs_f64()),
+        // A sidecar that restarts is back within a moment. Asked again within the timeout, it decides late instead of never.
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset",
+            "num_retries": 10,
+            "retry_back_off": { "base_interval": "0.025s", "max_interval": "0.25s" },
+        },
     })
 }
 

@@ -9,10 +9,10 @@ use super::address::{set, socket_address};
 use super::body::RequestBody;
 use super::cluster::{AUTHZ_CLUSTER, BLACKHOLE};
 use super::config::Protocol;
-use super::http::{Door, PeerChain, Question, gate, guarded, outbound};
+use super::http::{Door, PeerChain, Question, Route, Towards, gate, guarded, outbound};
 use super::model::{Edge, Inbound, Mesh, Outbound};
 use super::standing::LONGEST_CONNECTION;
-use super::tls;
+use super::tls::{Secrets, Trust};
 
 /// How much of what a client says first is kept while the application is being connected.
 const EARLY_BYTES: u32 = 65_536;
@@ -37,42 +37,32 @@ impl Mesh {
                 };
                 let door = Door::Mesh(self.sidecar.forwarded, chain);
                 let question = self.question(inbound.request_body);
-                vec![guarded(door, &cluster, log.as_ref(), question)]
+                vec![guarded(door, Towards::one(&cluster), log.as_ref(), question)]
             }
-            Protocol::Tcp => {
-                let mut proxy = tcp_proxy(&cluster, log.as_ref());
-                // The gate is asked at the client's first byte. By default the application would be connected
-                // before that, and its greeting sent to a peer that nobody has judged, even with the gate down.
-                set(&mut proxy, "upstream_connect_mode", json!("ON_DOWNSTREAM_DATA"));
-                set(&mut proxy, "max_early_data_bytes", json!(EARLY_BYTES));
-                // Judged once; so it must end some day.
-                let longest = format!("{}s", LONGEST_CONNECTION.as_secs());
-                set(&mut proxy, "max_downstream_connection_duration", json!(longest));
-                vec![network_ext_authz(&cluster, self.authz_timeout), tcp_filter(&proxy)]
-            }
+            Protocol::Tcp => guarded_tcp(
+                Towards::one(&cluster),
+                log.as_ref(),
+                self.authz_timeout,
+                Speaks::Client,
+            ),
         };
         json!({
             "name": cluster,
             "traffic_direction": "INBOUND",
             "address": socket_address(inbound.listen),
             "listener_filters_timeout": "5s",
-            "listener_filters": [{
-                "name": "envoy.filters.listener.tls_inspector",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
-                },
-            }],
+            "listener_filters": [tls_inspector()],
             "filter_chains": [{
                 "name": "mtls",
                 "filter_chain_match": { "transport_protocol": "tls" },
-                "transport_socket": tls::downstream(self, inbound.protocol),
+                "transport_socket": self.trust().downstream(inbound.protocol),
                 "filters": filters,
             }],
             // Whatever matched no chain, plaintext above all. It must refuse: matching does not go back to a less
             // specific chain, so everything odd ends here.
             "default_filter_chain": {
                 "name": "refused",
-                "filters": [tcp_filter(&tcp_proxy(BLACKHOLE, None))],
+                "filters": [tcp(Towards::one(BLACKHOLE), None)],
             },
         })
     }
@@ -88,7 +78,7 @@ impl Mesh {
             "per_connection_buffer_limit_bytes": 65_536,
             "filter_chains": [{
                 "name": "edge",
-                "filters": [guarded(Door::Edge, &cluster, log.as_ref(), question)],
+                "filters": [guarded(Door::Edge, Towards::one(&cluster), log.as_ref(), question)],
             }],
         })
     }
@@ -99,9 +89,9 @@ impl Mesh {
         let filter = match out.protocol {
             Protocol::Http => {
                 let tokens = self.sidecar.tokens.as_ref().map(|_| self.authz_timeout);
-                outbound(&cluster, log.as_ref(), tokens)
+                outbound(&cluster, Route::Written(&cluster), log.as_ref(), tokens)
             }
-            Protocol::Tcp => tcp_filter(&tcp_proxy(&cluster, log.as_ref())),
+            Protocol::Tcp => tcp(Towards::one(&cluster), log.as_ref()),
         };
         json!({
             "name": cluster,
@@ -113,6 +103,16 @@ impl Mesh {
         })
     }
 
+    /// Whom this workload trusts.
+    pub(super) fn trust(&self) -> Trust<'_> {
+        Trust {
+            own: &self.domain,
+            aliases: &self.sidecar.aliases,
+            federated: &self.federated,
+            secrets: Secrets::Own,
+        }
+    }
+
     fn question(&self, body: Option<RequestBody>) -> Question {
         Question { timeout: self.authz_timeout, body }
     }
@@ -122,11 +122,58 @@ impl Mesh {
     }
 }
 
-fn tcp_proxy(cluster: &str, log: Option<&Value>) -> Value {
+/// Who says the first word on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// The client: nothing of the application is heard before the verdict.
+    Client,
+    /// The application greets: any peer that has a certificate hears its greeting before the verdict.
+    Server,
+}
+
+/// Bytes to an application: the gate is asked at the client's first byte.
+pub(super) fn guarded_tcp(
+    towards: Towards<'_>,
+    log: Option<&Value>,
+    timeout: Duration,
+    speaks: Speaks,
+) -> Vec<Value> {
+    let mut proxy = tcp_proxy(towards, log);
+    match speaks {
+        // By default the application would be connected before the gate is asked, and its greeting sent to a peer that
+        // nobody has judged, even with the gate down.
+        Speaks::Client => {
+            set(&mut proxy, "upstream_connect_mode", json!("ON_DOWNSTREAM_DATA"));
+            set(&mut proxy, "max_early_data_bytes", json!(EARLY_BYTES));
+        }
+        Speaks::Server => {}
+    }
+    // Judged once; so it must end some day.
+    let longest = format!("{}s", LONGEST_CONNECTION.as_secs());
+    set(&mut proxy, "max_downstream_connection_duration", json!(longest));
+    vec![network_ext_authz(towards.stat_prefix, timeout), tcp_filter(&proxy)]
+}
+
+/// Bytes to a cluster.
+pub(super) fn tcp(towards: Towards<'_>, log: Option<&Value>) -> Value {
+    tcp_filter(&tcp_proxy(towards, log))
+}
+
+/// Tells TLS from other connections by their first bytes.
+pub(super) fn tls_inspector() -> Value {
+    json!({
+        "name": "envoy.filters.listener.tls_inspector",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        },
+    })
+}
+
+fn tcp_proxy(towards: Towards<'_>, log: Option<&Value>) -> Value {
     let mut proxy = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        "stat_prefix": cluster,
-        "cluster": cluster,
+        "stat_prefix": towards.stat_prefix,
+        "cluster": towards.cluster,
     });
     if let Some(log) = log {
         set(&mut proxy, "access_log", json!([log]));
@@ -154,7 +201,7 @@ fn network_ext_authz(stat_prefix: &str, timeout: Duration) -> Value {
 }
 
 /// One JSON object per line. The query is left out: tokens stand in queries.
-fn access_log(path: &Path, listener: &str) -> Value {
+pub(super) fn access_log(path: &Path, listener: &str) -> Value {
     json!({
         "name": "envoy.access_loggers.file",
         "typed_config": {

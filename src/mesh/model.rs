@@ -11,7 +11,7 @@ use crate::identity::{SpiffeId, TrustDomain};
 use super::address::{Endpoint, Upstream};
 use super::body::RequestBody;
 use super::config::{Config, EdgeConfig, InboundConfig, Name, OutboundConfig, Protocol};
-use super::fault::{Fault, InvalidMesh};
+use super::fault::{Fault, Faults, InvalidMesh};
 use super::peer_ids::PeerIds;
 
 /// How long Envoy may wait for the gate. It counts milliseconds, and 0 of them would be for ever.
@@ -96,18 +96,14 @@ impl Mesh {
     pub fn new(config: Config, sidecar: Sidecar) -> Result<Self, InvalidMesh> {
         let Config { admin, inbound, edge, outbound, federated_with, access_log, authz_timeout } =
             config;
-        let mut faults = Faults::default();
+        let mut faults = Faults::in_section("envoy.");
         let endpoints = [("admin", &admin), ("sds", &sidecar.sds), ("extAuthz", &sidecar.authz)];
         let tokens = sidecar.tokens.iter().map(|endpoint| ("outbound", endpoint));
         for (field, endpoint) in endpoints.into_iter().chain(tokens) {
             faults.check_endpoint(field, endpoint);
         }
-        if let Some(path) = access_log.as_ref().filter(|path| path.to_str().is_none()) {
-            faults.add("accessLog", Fault::Path(path.clone()));
-        }
-        if !AUTHZ_TIMEOUT.contains(&authz_timeout) {
-            faults.add("authzTimeout", Fault::Timeout);
-        }
+        faults.check_access_log(access_log.as_deref());
+        faults.check_authz_timeout(authz_timeout);
         if inbound.is_empty() && edge.is_empty() && outbound.is_empty() {
             faults.add("inbound", Fault::Nothing);
         }
@@ -125,9 +121,7 @@ impl Mesh {
             .enumerate()
             .filter_map(|(index, one)| faults.outbound(&format!("outbound[{index}]"), one, known))
             .collect();
-        if !faults.0.is_empty() {
-            return Err(InvalidMesh { faults: faults.0 });
-        }
+        faults.none()?;
         let inbound = inbound
             .into_iter()
             .map(|InboundConfig { name, listen, app, protocol, request_body }| Inbound {
@@ -161,27 +155,7 @@ impl Mesh {
     }
 }
 
-/// Collects what is wrong, so that a person sees all of it at once.
-#[derive(Default)]
-struct Faults(Vec<(String, Fault)>);
-
 impl Faults {
-    fn add(&mut self, field: impl Into<String>, fault: Fault) {
-        self.0.push((field.into(), fault));
-    }
-
-    fn check_endpoint(&mut self, field: &str, endpoint: &Endpoint) {
-        if !endpoint.is_local() {
-            self.add(field, Fault::NotLocal(endpoint.to_string()));
-        }
-        // A relative path may have become too long since it was read.
-        if let Endpoint::Unix(path) = endpoint
-            && !endpoint.fits()
-        {
-            self.add(field, Fault::Path(path.clone()));
-        }
-    }
-
     fn check_names<'a>(&mut self, field: &str, names: impl Iterator<Item = &'a Name>) {
         let mut seen = BTreeSet::new();
         for (index, name) in names.enumerate() {
@@ -275,7 +249,7 @@ impl Faults {
         known: (&TrustDomain, &[TrustDomain]),
     ) -> Option<Outbound> {
         let OutboundConfig { name, listen, upstream, identities, protocol } = config;
-        let before = self.0.len();
+        let before = self.count();
         if !listen.ip().is_loopback() {
             self.add(format!("{field}.listen"), Fault::NotLocal(listen.to_string()));
         }
@@ -294,7 +268,7 @@ impl Faults {
                 Err(fault) => self.add(format!("{field}.identities[{index}]"), fault),
             }
         }
-        if self.0.len() > before {
+        if self.count() > before {
             return None;
         }
         match PeerIds::new(ids) {

@@ -33,7 +33,7 @@ pub(super) enum WhileRefused {
 }
 
 /// Where an inbound listener asks.
-pub(super) fn inbound(name: &Name) -> String {
+pub(super) fn inbound(name: &str) -> String {
     format!("/standing/inbound/{name}")
 }
 

@@ -1,6 +1,7 @@
 //! `MeshPolicy`: what holds for a whole mesh, one resource of it.
 
 mod check;
+mod mtls;
 mod normalisation;
 
 use std::num::NonZeroU8;
@@ -14,6 +15,7 @@ use super::resource::{Checked, Context, Metadata};
 use super::yaml::present;
 use crate::identity::TrustDomain;
 
+pub use mtls::{Mtls, MtlsException, MtlsMode};
 pub use normalisation::{
     Backslashes, ControlCharacters, DotSegments, DoubleEncoding, DuplicateHeaders, EmptySegments,
     EncodedSlashes, LowerCaseMethods, MixedAuthority, NonUtf8, Normalisation, OverrideHeaders,
@@ -35,6 +37,8 @@ pub struct MeshPolicy {
 pub struct MeshPolicySpec {
     /// Trust domains whose members count as members of our own.
     pub aliases: Vec<TrustDomain>,
+    /// Who may come to the ports of workloads without a certificate.
+    pub mtls: Mtls,
     /// What happens to requests for a workload that no enforced policy selects.
     pub without_policy: WithoutPolicy,
     /// How many proxies in front are believed about the address of the client.
@@ -100,6 +104,7 @@ impl MeshPolicySpec {
     pub fn absent() -> Self {
         Self {
             aliases: Vec::new(),
+            mtls: Mtls::strict(),
             without_policy: WithoutPolicy::Deny,
             trusted_hops: TrustedHops::Nobody,
             normalisation: Normalisation::strict(),
@@ -110,13 +115,14 @@ impl MeshPolicySpec {
     /// All that holds, in the words of the resource.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let Self { aliases, without_policy, trusted_hops, normalisation, limits } = self;
+        let Self { aliases, mtls, without_policy, trusted_hops, normalisation, limits } = self;
         let hops = match trusted_hops {
             TrustedHops::Nobody => None,
             TrustedHops::Count(hops) => Some(hops.get()),
         };
         json!({
             "trustDomainAliases": aliases.iter().map(TrustDomain::as_str).collect::<Vec<_>>(),
+            "mtls": mtls,
             "withoutPolicy": without_policy,
             "trustedHops": hops,
             "normalisation": normalisation,
@@ -143,6 +149,8 @@ impl Limits {
 pub(super) struct RawMeshPolicy {
     #[serde(default, deserialize_with = "present")]
     trust_domain_aliases: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    mtls: Option<mtls::RawMtls>,
     #[serde(default, deserialize_with = "present")]
     without_policy: Option<WithoutPolicy>,
     #[serde(default, deserialize_with = "present")]

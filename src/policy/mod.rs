@@ -63,8 +63,9 @@ pub use facts::{
 };
 pub use mesh::{
     Backslashes, ControlCharacters, DotSegments, DoubleEncoding, DuplicateHeaders, EmptySegments,
-    EncodedSlashes, Limits, LowerCaseMethods, MeshPolicy, MeshPolicySpec, MixedAuthority, NonUtf8,
-    Normalisation, OverrideHeaders, Semicolons, TrustedHops, UnderscoreHeaders, WithoutPolicy,
+    EncodedSlashes, Limits, LowerCaseMethods, MeshPolicy, MeshPolicySpec, MixedAuthority, Mtls,
+    MtlsException, MtlsMode, NonUtf8, Normalisation, OverrideHeaders, Semicolons, TrustedHops,
+    UnderscoreHeaders, WithoutPolicy,
 };
 pub use presentation::{Credentials, Presentation, PresentationChoice, ResponseChoice};
 pub(crate) use problem::did_you_mean;

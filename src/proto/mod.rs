@@ -7,6 +7,9 @@ mod wire;
 
 pub use wire::WireError;
 
+/// The descriptors of the part of Envoy's API that is sent to it (see `proto/envoy`), as a `FileDescriptorSet`.
+pub const ENVOY_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/envoy.bin"));
+
 /// `istio.v1.auth`: the certificate signing contract (see `proto/istio_ca.proto`).
 #[allow(
     missing_docs,

@@ -22,6 +22,7 @@ impl MeshPolicySpec {
     pub(super) fn check(raw: RawMeshPolicy) -> Checked<Self> {
         let RawMeshPolicy {
             trust_domain_aliases,
+            mtls,
             without_policy,
             trusted_hops,
             normalisation,
@@ -31,12 +32,14 @@ impl MeshPolicySpec {
         let aliases = trust_domain_aliases
             .map(|raw| check_aliases(raw, &at.field("trustDomainAliases")))
             .transpose()?;
+        let mtls = mtls.map(|raw| raw.check(&at.field("mtls"))).transpose()?;
         let trusted_hops =
             trusted_hops.map(|raw| check_hops(raw, at.field("trustedHops"))).transpose()?;
         let limits = limits.map(|raw| check_limits(&raw, &at.field("limits"))).transpose()?;
         let absent = Self::absent();
         Ok(Self {
             aliases: aliases.unwrap_or(absent.aliases),
+            mtls: mtls.unwrap_or(absent.mtls),
             without_policy: without_policy.unwrap_or(WithoutPolicy::Deny),
             trusted_hops: trusted_hops.unwrap_or(absent.trusted_hops),
             normalisation: normalisation.map_or(absent.normalisation, RawNormalisation::or_strict),

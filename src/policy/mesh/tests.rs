@@ -31,7 +31,9 @@ fn what_is_not_written_is_the_strictest() {
 
 #[test]
 fn every_field_is_read_and_shown_as_it_is_written() {
-    let spec = "{ trustDomainAliases: [old.example], withoutPolicy: AllowUnguarded, trustedHops: 2,\
+    let spec = "{ trustDomainAliases: [old.example],\
+                mtls: { mode: Permissive, exceptions: [{ namespace: shop, port: 80, mode: Disabled }, { namespace: shop, mode: Strict }] },\
+                withoutPolicy: AllowUnguarded, trustedHops: 2,\
                 limits: { pathBytes: 100, pathSegments: 9, headerLines: 50, bodyBytes: 1000 },\
                 normalisation: { encodedSlashes: AcceptInsideSegment, dotSegments: AcceptResolved,\
                 emptySegments: AcceptMerged, backslashes: AcceptAsSlashes, semicolons: AcceptCutOff,\
@@ -42,6 +44,16 @@ fn every_field_is_read_and_shown_as_it_is_written() {
     let read = mesh(spec).unwrap();
     let written: serde_json::Value = serde_saphyr::from_str(spec).unwrap();
     assert_eq!(read.to_json(), written);
+}
+
+#[test]
+fn what_is_said_of_a_port_counts_more_than_what_is_said_of_its_namespace() {
+    let spec = "{ mtls: { mode: Permissive, exceptions: [{ namespace: shop, mode: Strict }, { namespace: shop, port: 80, mode: Disabled }] } }";
+    let mtls = mesh(spec).unwrap().mtls;
+    assert_eq!(mtls.mode("shop", 80), MtlsMode::Disabled);
+    assert_eq!(mtls.mode("shop", 81), MtlsMode::Strict);
+    assert_eq!(mtls.mode("other", 80), MtlsMode::Permissive);
+    assert_eq!(MeshPolicySpec::absent().mtls.mode("shop", 80), MtlsMode::Strict);
 }
 
 #[test]
@@ -61,7 +73,21 @@ fn a_mistake_names_its_field_and_what_may_stand_there() {
         ("{ normalisation: { slashes: Refuse } }", "spec.normalisation.slashes: unknown field"),
         ("{ limits: { pathBytes: 1 } }", "spec.limits.pathBytes: 1 is not from 64 to 65536"),
         ("{ limits: { bodyBytes: 0 } }", "spec.limits.bodyBytes: 0 is not from 1 to 33554432"),
-        ("{ mtls: Strict }", "spec.mtls: unknown field"),
+        ("{ mtls: Strict }", "spec.mtls"),
+        ("{ mtls: { mode: Off } }", "spec.mtls.mode"),
+        ("{ mtls: { exceptions: [{ namespace: a }] } }", "spec.mtls.exceptions[0]"),
+        (
+            "{ mtls: { exceptions: [{ namespace: a, port: 0, mode: Disabled }] } }",
+            "spec.mtls.exceptions[0].port: 0 is not from 1 to 65535",
+        ),
+        (
+            "{ mtls: { exceptions: [{ namespace: \"\", mode: Disabled }] } }",
+            "spec.mtls.exceptions[0].namespace: is empty",
+        ),
+        (
+            "{ mtls: { exceptions: [{ namespace: a, mode: Disabled }, { namespace: a, mode: Strict }] } }",
+            "spec.mtls.exceptions[1]: says of a port what another entry says already",
+        ),
     ] {
         let error = mesh(spec).unwrap_err();
         println!("{error}");
