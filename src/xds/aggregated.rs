@@ -25,7 +25,7 @@ use tonic_prost::ProstCodec;
 use crate::runtime::Drain;
 
 use super::answer::Answer;
-use super::feed::{Feed, Progress};
+use super::feed::{Feed, Heard};
 use super::{Catalogue, Kind};
 
 const SERVICE: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
@@ -55,8 +55,8 @@ pub trait Session: Send + 'static {
     /// What the subscriber is told when the stream must end.
     fn begin(&mut self, node: Option<&Node>, feed: &SharedFeed) -> Result<(), Status>;
 
-    /// The subscriber accepted or refused something; the handle tells what.
-    fn progressed(&mut self);
+    /// A request was taken: the subscriber asked for something, or accepted or refused an answer.
+    fn heard(&mut self, heard: &Heard);
 
     /// Waits until the stream must end, and says why.
     fn over(&mut self) -> impl Future<Output = Status> + Send;
@@ -204,8 +204,8 @@ impl<S: Session> Conversation<S> {
             tracing::warn!(reason = %violation, "a discovery client broke the protocol");
             Status::invalid_argument(violation.to_string())
         })?;
-        if received == Progress::Answered {
-            self.session.progressed();
+        if let Some(heard) = received {
+            self.session.heard(&heard);
         }
         Ok(())
     }

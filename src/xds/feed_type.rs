@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::feed::{Progress, Refusal};
+use super::feed::{Refusal, Told};
 use super::standing::{Has, Standing};
-use super::stream::{check_name_count, check_names};
+use super::stream::{check_name_count, check_name_lengths};
 use super::{Batch, Kind, SharedTable, Violation};
 
 /// The name that asks for everything. So does a first request without names.
@@ -29,6 +29,8 @@ pub(super) struct FeedType {
     behind: BTreeMap<Arc<str>, Has>,
     refused: BTreeMap<Arc<str>, Refusal>,
     under_way: Option<Transition>,
+    /// What is due again, and the table to take it from where the newest has none.
+    owed: BTreeMap<Arc<str>, Arc<SharedTable>>,
     unanswered: VecDeque<Unanswered>,
     /// The subscriber was told something at least once, if only that there is nothing new.
     greeted: bool,
@@ -47,17 +49,39 @@ struct Transition {
     names: std::vec::IntoIter<Arc<str>>,
 }
 
-/// An answer of which nobody knows yet whether the subscriber accepts it.
+/// An answer of which nobody knows yet whether the subscriber accepts it. A first one counts even if nothing is in it: it is
+/// answered once the subscriber is done with what it brought.
 #[derive(Debug)]
 struct Unanswered {
     nonce: u64,
     names: Vec<(Arc<str>, Has)>,
+    is_greeting: bool,
+}
+
+/// What becomes of the versions that a subscriber brings from an earlier stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Brought {
+    /// It has them.
+    Counts,
+    /// It has some version of them, and is sent everything again: whether it still waits for something is not known.
+    IsDoubted,
+}
+
+/// Whether a subscriber is told what is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removals {
+    /// It is.
+    Told,
+    /// Not yet.
+    HeldBack,
 }
 
 /// The content of one answer.
 #[derive(Debug, Default)]
 pub(super) struct Given {
     pub(super) fields: Vec<Bytes>,
+    /// The names of the resources that are in it.
+    pub(super) names: Vec<Arc<str>>,
     pub(super) removed: Vec<Arc<str>>,
     /// The revision that the subscriber has after this answer, if it then has a whole one.
     pub(super) completes: Option<String>,
@@ -65,11 +89,19 @@ pub(super) struct Given {
 
 impl FeedType {
     /// The first request of a type: what is asked for, and what the subscriber brings from an earlier stream.
-    pub(super) fn open(kind: Kind, request: DeltaDiscoveryRequest) -> Result<Self, Violation> {
+    pub(super) fn open(
+        kind: Kind,
+        mut request: DeltaDiscoveryRequest,
+        brought: Brought,
+    ) -> Result<Self, Violation> {
+        if brought == Brought::IsDoubted {
+            // A version that no content has.
+            request.initial_resource_versions.values_mut().for_each(String::clear);
+        }
         let asked = request.resource_names_subscribe;
         let everything = asked.is_empty() || asked.iter().any(|name| name == WILDCARD);
         let mut sent = Standing::default();
-        check_names(0, request.initial_resource_versions.keys())?;
+        check_name_lengths(request.initial_resource_versions.keys())?;
         let interest = if everything {
             let brought: BTreeMap<_, _> = request.initial_resource_versions.into_iter().collect();
             for (name, version) in brought {
@@ -93,6 +125,7 @@ impl FeedType {
             behind: BTreeMap::new(),
             refused: BTreeMap::new(),
             under_way: None,
+            owed: BTreeMap::new(),
             unanswered: VecDeque::new(),
             greeted: false,
         })
@@ -108,6 +141,7 @@ impl FeedType {
             for name in dropped {
                 names.remove(name.as_str());
                 self.sent.forget(name);
+                self.owed.remove(name.as_str());
                 self.behind.remove(name.as_str());
             }
         }
@@ -119,19 +153,72 @@ impl FeedType {
             let name: Arc<str> = name.into();
             if let Interest::Names(names) = &mut self.interest {
                 names.insert(Arc::clone(&name));
-                check_name_count(names.len())?;
+                check_name_count(names.len(), self.kind.max_names)?;
             }
             self.sent.set(name, Has::Unknown);
         }
         Ok(())
     }
 
+    pub(super) fn names(&self) -> Vec<String> {
+        match &self.interest {
+            Interest::Everything => Vec::new(),
+            Interest::Names(names) => names.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// A resource that the subscriber asked for by name is due again, be it that of `table` when a newer one has none: the
+    /// subscriber waits for it.
+    pub(super) fn owe(&mut self, name: &Arc<str>, table: &Arc<SharedTable>) {
+        if let Interest::Names(names) = &self.interest
+            && names.contains(name)
+        {
+            self.sent.set(Arc::clone(name), Has::Unknown);
+            self.owed.insert(Arc::clone(name), Arc::clone(table));
+        }
+    }
+
+    /// True when the subscriber was sent all of `table` but for what is held back, and has answered.
+    pub(super) fn is_settled(&self, table: &Arc<SharedTable>) -> bool {
+        let due = |name: &Arc<str>| self.is_due(table, name, Removals::HeldBack);
+        let owes = match &self.interest {
+            Interest::Everything => self.sent.candidates(table).iter().any(due),
+            Interest::Names(names) => names.iter().any(due),
+        };
+        let sent = self.greeted && self.under_way.is_none() && self.owed.is_empty();
+        sent && self.unanswered.is_empty() && !owes
+    }
+
+    /// True when the subscriber has not what it should.
+    fn is_due(&self, table: &Arc<SharedTable>, name: &str, removals: Removals) -> bool {
+        match (self.sent.has(name), Has::in_table(table, name)) {
+            (Has::Version(_), Has::Nothing) => removals == Removals::Told,
+            (has, target) => has != target,
+        }
+    }
+
+    /// What is owed, as the way to where the subscriber then has it.
+    fn owed(&mut self, table: &Arc<SharedTable>) -> Option<Transition> {
+        let (name, before) = self.owed.pop_first()?;
+        let to = if table.version(&name).is_some() { Arc::clone(table) } else { before };
+        Some(Transition { to, names: vec![name].into_iter() })
+    }
+
     /// The next answer on the way to `table`, or `None` when the subscriber has been sent all of it.
-    pub(super) fn next(&mut self, table: &Arc<SharedTable>, nonce: u64) -> Option<Given> {
+    pub(super) fn next(
+        &mut self,
+        table: &Arc<SharedTable>,
+        nonce: u64,
+        removals: Removals,
+    ) -> Option<Given> {
+        // What another type follows must be of one moment with it: the rest of an older way is not gone.
+        if self.kind.order.renews.is_some() {
+            self.under_way = self.under_way.take().filter(|way| Arc::ptr_eq(&way.to, table));
+        }
         loop {
-            let mut transition = match self.under_way.take() {
+            let mut transition = match self.under_way.take().or_else(|| self.owed(table)) {
                 Some(transition) => transition,
-                None => self.begin(table)?,
+                None => self.begin(table, removals)?,
             };
             let mut given = self.draw(&mut transition, nonce);
             if transition.names.len() > 0 {
@@ -168,6 +255,7 @@ impl FeedType {
                 Some(field) => {
                     bytes += field.len();
                     given.fields.push(field);
+                    given.names.push(Arc::clone(&name));
                 }
                 None => given.removed.push(Arc::clone(&name)),
             }
@@ -175,49 +263,56 @@ impl FeedType {
             self.sent.set(Arc::clone(&name), target.clone());
             names.push((name, target));
         }
-        self.wait_for(Unanswered { nonce, names });
+        let is_greeting = names.is_empty() && !self.greeted;
+        self.wait_for(Unanswered { nonce, names, is_greeting });
         given
     }
 
-    fn begin(&self, table: &Arc<SharedTable>) -> Option<Transition> {
-        let names = match &self.interest {
-            Interest::Everything if self.greeted && self.sent.is(table) => return None,
-            Interest::Everything => self.sent.candidates(table),
-            Interest::Names(names) => {
-                let due = |name: &&Arc<str>| self.sent.has(name) != Has::in_table(table, name);
-                names.iter().filter(due).cloned().collect()
-            }
+    fn begin(&mut self, table: &Arc<SharedTable>, removals: Removals) -> Option<Transition> {
+        let (candidates, there) = match &self.interest {
+            Interest::Everything => (self.sent.candidates(table), self.sent.follows(table)),
+            Interest::Names(names) => (names.iter().cloned().collect(), true),
         };
-        if names.is_empty() && self.greeted && matches!(self.interest, Interest::Names(_)) {
+        let (due, others): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|name| self.is_due(table, name, removals));
+        if due.is_empty() && self.greeted && there {
             return None;
         }
-        Some(Transition { to: Arc::clone(table), names: names.into_iter() })
+        if removals == Removals::HeldBack && matches!(self.interest, Interest::Everything) {
+            // What is held back is remembered as a difference from the table that will be followed.
+            for name in others {
+                let has = self.sent.has(&name);
+                self.sent.set(name, has);
+            }
+        }
+        Some(Transition { to: Arc::clone(table), names: due.into_iter() })
     }
 
     /// An answer is no longer waited for in what a later one replaces.
     fn wait_for(&mut self, answer: Unanswered) {
-        if answer.names.is_empty() {
+        if answer.names.is_empty() && !answer.is_greeting {
             return;
         }
         let replaced = |name: &str| answer.names.binary_search_by(|(n, _)| (**n).cmp(name)).is_ok();
         for earlier in &mut self.unanswered {
             earlier.names.retain(|(name, _)| !replaced(name));
         }
-        self.unanswered.retain(|earlier| !earlier.names.is_empty());
+        self.unanswered.retain(|earlier| earlier.is_greeting || !earlier.names.is_empty());
         self.unanswered.push_back(answer);
     }
 
     /// The subscriber accepts (or refuses, for a reason) the answer of that nonce.
-    pub(super) fn answered(&mut self, nonce: u64, refused: Option<&Arc<str>>) -> Progress {
+    /// What stood in it, if it is waited for.
+    pub(super) fn answered(&mut self, nonce: u64, refused: Option<&Arc<str>>) -> Option<Vec<Told>> {
         let at = self.unanswered.iter().position(|answer| answer.nonce == nonce);
-        let Some(Unanswered { nonce: _, names }) = at.and_then(|at| self.unanswered.remove(at))
-        else {
-            return Progress::None;
-        };
+        let Unanswered { nonce: _, names, is_greeting: _ } =
+            at.and_then(|at| self.unanswered.remove(at))?;
+        let told = names.iter().map(|(name, has)| (Arc::clone(name), has.version().cloned()));
+        let told = told.collect();
         for (name, has) in names {
             match refused {
                 Some(reason) => {
-                    let version = has.version().map(Arc::from);
+                    let version = has.version().cloned();
                     self.refused.insert(name, Refusal { version, reason: Arc::clone(reason) });
                 }
                 None => {
@@ -230,7 +325,7 @@ impl FeedType {
                 }
             }
         }
-        Progress::Answered
+        Some(told)
     }
 
     fn accepted(&self, name: &str) -> Has {

@@ -6,7 +6,8 @@
 //! the latest.
 //!
 //! [`AggregatedService`] serves resources that many subscribers share, with [`Feed`] as its machine: there everything of
-//! a type may be asked for, and each stream costs a few pointers.
+//! a type may be asked for, each stream costs a few pointers, and the types have an order among them ([`Order`]). What an
+//! Envoy needs of it says [`mod@envoy`].
 //!
 //! Promised by both machines for secrets:
 //! - only subscribed names are answered, and one unknown name never blocks the others; there is no wildcard;
@@ -17,9 +18,11 @@
 mod aggregated;
 mod answer;
 mod delta;
+pub mod envoy;
 mod feed;
 mod feed_type;
 mod follower;
+mod kind;
 pub mod own;
 mod resource;
 mod secret_service;
@@ -32,11 +35,12 @@ mod subscription;
 pub use aggregated::{AggregatedService, Door, Session, SharedFeed};
 pub use answer::Answer;
 pub use delta::Delta;
-pub use feed::{Feed, Progress, Refusal};
+pub use feed::{Answered, Feed, Heard, Refusal, Told};
 pub use follower::{Follower, NewContent, Unexpected, Update};
+pub use kind::{Batch, Kind, MAX_RESOURCE_BYTES, Order};
 pub use resource::{Resource, Table, content_version};
 pub use secret_service::{SECRET_TYPE, SecretService};
-pub use shared::{Batch, Catalogue, Kind, MAX_RESOURCE_BYTES, SharedTable, TooLarge};
+pub use shared::{Catalogue, Content, SharedTable, TooLarge};
 pub use state_of_the_world::StateOfTheWorld;
 pub use stream::{Machine, Observer, Receipt, StreamId, Violation};
 pub use subscription::Subscription;

@@ -6,6 +6,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use envoy_types::pb::google::protobuf::Any;
 use zeroize::Zeroizing;
 
+use super::shared::Content;
+
 /// How much of the digest stands in a version: 128 bits, in hexadecimal.
 const VERSION_BYTES: usize = 16;
 
@@ -49,6 +51,15 @@ impl Table {
     #[must_use]
     pub fn type_url(&self) -> &'static str {
         self.type_url
+    }
+
+    /// Every resource, for a table that subscribers share.
+    #[must_use]
+    pub fn contents(&self) -> BTreeMap<String, Content> {
+        let contents = self.resources.iter().map(|(name, Resource { version, content })| {
+            (name.clone(), Content::of_version(version.clone(), content.clone()))
+        });
+        contents.collect()
     }
 
     pub(super) fn any(&self, resource: &Resource) -> Any {

@@ -8,38 +8,44 @@ use bytes::Bytes;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
+use super::kind::Kind;
 use super::resource::content_version;
-
-/// The largest resource in bytes. It must fit into one message of a client.
-pub const MAX_RESOURCE_BYTES: usize = 1024 * 1024;
-
-/// How the resources of a type share answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Batch {
-    /// One in each answer: a client accepts or refuses it alone.
-    One,
-    /// Many in one answer, up to a bound: they are accepted or refused together.
-    Many,
-}
-
-/// A type of resource, and how it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kind {
-    /// The type URL.
-    pub type_url: &'static str,
-    /// How its resources share answers.
-    pub batch: Batch,
-}
 
 /// A resource is too large to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("resource {name:?} has {size} bytes, at most {MAX_RESOURCE_BYTES} can be sent")]
+#[error("resource {name:?} has {size} bytes, at most {most} can be sent")]
 pub struct TooLarge {
     /// Its name.
     pub name: String,
     /// Its size in bytes.
     pub size: usize,
+    /// The bound.
+    pub most: usize,
+}
+
+/// The content of a resource before it is shared.
+///
+/// It may hold a private key: no `Debug`, and wiped on drop.
+pub struct Content {
+    version: String,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Content {
+    /// A content whose version is known, because equal contents may be written as different bytes.
+    #[must_use]
+    pub fn of_version(version: String, bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self { version, bytes }
+    }
+}
+
+/// Its version is the hash of its bytes.
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { version: content_version(&bytes), bytes: Zeroizing::new(bytes) }
+    }
 }
 
 /// All resources of one type. Immutable, replaced whole. What did not change is shared with the table before.
@@ -70,30 +76,30 @@ impl SharedTable {
         Arc::new(Self::of(BTreeMap::new(), None))
     }
 
-    /// The table that follows `self`: it holds `contents`, encoded messages of type `type_url` by name. When nothing
-    /// changed it is `self`.
+    /// The table that follows `self`: it holds `contents`, encoded messages of this kind by name. When nothing changed it is
+    /// `self`.
     ///
     /// # Errors
-    /// When a resource is larger than [`MAX_RESOURCE_BYTES`].
-    pub fn followed_by(
+    /// When a resource is larger than its kind may be.
+    pub fn followed_by<C: Into<Content>>(
         self: &Arc<Self>,
-        type_url: &str,
-        contents: BTreeMap<String, Vec<u8>>,
+        kind: &Kind,
+        contents: BTreeMap<String, C>,
     ) -> Result<Arc<Self>, TooLarge> {
         let mut resources = BTreeMap::new();
         let mut changed = Vec::new();
         for (name, content) in contents {
-            let version = content_version(&content);
+            let Content { version, bytes } = content.into();
             let kept = self.resources.get_key_value(name.as_str());
             match kept.filter(|(_, resource)| *resource.version == version) {
                 Some((name, resource)) => {
                     resources.insert(Arc::clone(name), resource.clone());
                 }
-                None if content.len() > MAX_RESOURCE_BYTES => {
-                    return Err(TooLarge { name, size: content.len() });
+                None if bytes.len() > kind.max_bytes => {
+                    return Err(TooLarge { name, size: bytes.len(), most: kind.max_bytes });
                 }
                 None => {
-                    let resource = SharedResource::encode(&name, version, (type_url, content));
+                    let resource = SharedResource::encode(&name, version, (kind.type_url, bytes));
                     let name: Arc<str> = name.into();
                     changed.push(Arc::clone(&name));
                     resources.insert(name, resource);
@@ -150,16 +156,27 @@ impl SharedTable {
 }
 
 impl SharedResource {
-    fn encode(name: &str, version: String, (type_url, content): (&str, Vec<u8>)) -> Self {
+    fn encode(
+        name: &str,
+        version: String,
+        (type_url, mut content): (&str, Zeroizing<Vec<u8>>),
+    ) -> Self {
         let wire = Resource {
             name: name.to_owned(),
             version: version.clone(),
-            resource: Some(Any { type_url: type_url.to_owned(), value: content }),
+            resource: Some(Any {
+                type_url: type_url.to_owned(),
+                value: std::mem::take(&mut *content),
+            }),
             ..Resource::default()
         };
         // The encoding of a message with one field is that field; fields of several messages add up to one.
-        let field = DeltaDiscoveryResponse { resources: vec![wire], ..Default::default() };
-        Self { version: version.into(), field: field.encode_to_vec().into() }
+        let mut field = DeltaDiscoveryResponse { resources: vec![wire], ..Default::default() };
+        // It may hold a private key: wiped when the last subscriber has it.
+        let shared = Bytes::from_owner(Zeroizing::new(field.encode_to_vec()));
+        let contents = field.resources.iter_mut().filter_map(|wire| wire.resource.as_mut());
+        contents.for_each(|content| content.value.zeroize());
+        Self { version: version.into(), field: shared }
     }
 }
 
@@ -199,8 +216,9 @@ impl Catalogue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::xds::kind::{Batch, MAX_RESOURCE_BYTES};
 
-    const TYPE: &str = "type.googleapis.com/hopgate.test.Thing";
+    const THING: Kind = Kind::new("type.googleapis.com/hopgate.test.Thing", Batch::Many);
 
     fn contents(of: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
         of.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect()
@@ -208,23 +226,23 @@ mod tests {
 
     #[test]
     fn unchanged_content_is_shared_and_changes_are_listed() {
-        let first = SharedTable::empty().followed_by(TYPE, contents(&[("a", "1"), ("b", "1")]));
+        let first = SharedTable::empty().followed_by(&THING, contents(&[("a", "1"), ("b", "1")]));
         let first = first.unwrap();
-        let second = first.followed_by(TYPE, contents(&[("a", "1"), ("c", "1")])).unwrap();
+        let second = first.followed_by(&THING, contents(&[("a", "1"), ("c", "1")])).unwrap();
         assert_eq!(first.field("a").unwrap().as_ptr(), second.field("a").unwrap().as_ptr());
         let changed = second.changed_since(&first).unwrap();
         assert_eq!(changed.iter().map(|name| &**name).collect::<Vec<_>>(), ["b", "c"]);
         assert_ne!(first.revision(), second.revision());
-        let third = second.followed_by(TYPE, contents(&[("a", "1"), ("c", "1")])).unwrap();
+        let third = second.followed_by(&THING, contents(&[("a", "1"), ("c", "1")])).unwrap();
         assert!(Arc::ptr_eq(&second, &third), "nothing changed");
         assert!(second.changed_since(&SharedTable::empty()).is_none());
     }
 
     #[test]
     fn versions_and_revisions_are_those_of_the_content() {
-        let one = SharedTable::empty().followed_by(TYPE, contents(&[("a", "1")])).unwrap();
-        let two = SharedTable::empty().followed_by(TYPE, contents(&[("a", "2")])).unwrap();
-        let back = two.followed_by(TYPE, contents(&[("a", "1")])).unwrap();
+        let one = SharedTable::empty().followed_by(&THING, contents(&[("a", "1")])).unwrap();
+        let two = SharedTable::empty().followed_by(&THING, contents(&[("a", "2")])).unwrap();
+        let back = two.followed_by(&THING, contents(&[("a", "1")])).unwrap();
         assert_eq!((one.version("a"), one.revision()), (back.version("a"), back.revision()));
         assert_ne!(one.version("a"), two.version("a"));
         assert_eq!(one.version("b"), None);
@@ -233,7 +251,8 @@ mod tests {
     #[test]
     fn a_resource_that_no_message_can_carry_is_refused() {
         let huge = BTreeMap::from([("a".to_owned(), vec![0; MAX_RESOURCE_BYTES + 1])]);
-        let refused = SharedTable::empty().followed_by(TYPE, huge).unwrap_err();
-        assert_eq!(refused, TooLarge { name: "a".to_owned(), size: MAX_RESOURCE_BYTES + 1 });
+        let refused = SharedTable::empty().followed_by(&THING, huge).unwrap_err();
+        let (size, most) = (MAX_RESOURCE_BYTES + 1, MAX_RESOURCE_BYTES);
+        assert_eq!(refused, TooLarge { name: "a".to_owned(), size, most });
     }
 }

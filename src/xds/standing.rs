@@ -42,9 +42,9 @@ impl Standing {
         self.differs.remove(name);
     }
 
-    /// True when it has all of `table` and nothing else.
-    pub(super) fn is(&self, table: &Arc<SharedTable>) -> bool {
-        self.differs.is_empty() && self.table.as_ref().is_some_and(|held| Arc::ptr_eq(held, table))
+    /// True when it has all of `table` but for what is known to differ.
+    pub(super) fn follows(&self, table: &Arc<SharedTable>) -> bool {
+        self.table.as_ref().is_some_and(|held| Arc::ptr_eq(held, table))
     }
 
     /// The names at which it may differ from `table`, in order.
@@ -75,7 +75,7 @@ impl Has {
         table.version(name).map_or(Self::Nothing, |version| Self::Version(Arc::clone(version)))
     }
 
-    pub(super) fn version(&self) -> Option<&str> {
+    pub(super) fn version(&self) -> Option<&Arc<str>> {
         match self {
             Self::Version(version) => Some(version),
             Self::Unknown | Self::Nothing => None,

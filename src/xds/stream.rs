@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Table;
 
-/// The most names that one stream may subscribe to. An Envoy asks for a handful of secrets.
-const MAX_NAMES: usize = 256;
+/// The most names that one stream may subscribe to, where its type says nothing else. An Envoy asks for a handful of secrets.
+pub(super) const MAX_NAMES: usize = 256;
 /// The longest name: that of a SPIFFE ID.
 const MAX_NAME_LENGTH: usize = 2048;
 /// How much of a client's reason for a refusal is kept.
@@ -65,7 +65,7 @@ pub enum Violation {
         asked: String,
     },
     /// It subscribes to more names than any honest client needs.
-    #[error("more than {MAX_NAMES} names on one stream")]
+    #[error("too many names on one stream")]
     TooManyNames,
     /// A name is longer than a SPIFFE ID may be.
     #[error("a resource name is longer than {MAX_NAME_LENGTH} bytes")]
@@ -147,17 +147,23 @@ pub(super) fn check_type(served: &'static str, asked: &str) -> Result<(), Violat
 
 pub(super) fn check_names<N: AsRef<str>>(
     count: usize,
+    names: impl Iterator<Item = N>,
+) -> Result<(), Violation> {
+    check_name_count(count, MAX_NAMES)?;
+    check_name_lengths(names)
+}
+
+pub(super) fn check_name_count(count: usize, most: usize) -> Result<(), Violation> {
+    if count > most { Err(Violation::TooManyNames) } else { Ok(()) }
+}
+
+pub(super) fn check_name_lengths<N: AsRef<str>>(
     mut names: impl Iterator<Item = N>,
 ) -> Result<(), Violation> {
-    check_name_count(count)?;
     if names.any(|name| name.as_ref().len() > MAX_NAME_LENGTH) {
         return Err(Violation::NameTooLong);
     }
     Ok(())
-}
-
-pub(super) fn check_name_count(count: usize) -> Result<(), Violation> {
-    if count > MAX_NAMES { Err(Violation::TooManyNames) } else { Ok(()) }
 }
 
 /// A client's reason for a refusal, cut to what is kept of it.

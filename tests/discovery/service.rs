@@ -45,7 +45,7 @@ impl Service {
 
     async fn of_at(socket: PathBuf, material: Material) -> Self {
         let drain = Drain::new();
-        let sds::Sds { server, publisher, status } = sds::service(material, &drain);
+        let sds::Sds { server, publisher, status, tables: _ } = sds::service(material, &drain);
         let mut server = Secrets::serve(socket, server, drain).await;
         server.tasks.spawn(async { publisher.run().await.unwrap() });
         Self { status, identity: None, server, _directory: None }

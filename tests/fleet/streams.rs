@@ -237,7 +237,7 @@ async fn a_sidecar_that_does_not_read_delays_nobody() {
             (encoded.name, encoded.content)
         });
         let table = hopgate::xds::SharedTable::empty();
-        let table = table.followed_by(REVOKED_WORKLOAD_TYPE, contents.collect()).unwrap();
+        let table = table.followed_by(&KINDS[1], contents.collect()).unwrap();
         table.revision().to_owned()
     };
     let mut longest = Duration::ZERO;

@@ -14,7 +14,7 @@ use crate::control::tls::Peer;
 use crate::identity::{InvalidLeaf, Leaf, SpiffeId};
 use crate::runtime::Clock;
 use crate::xds::own::Running;
-use crate::xds::{Door, Session, SharedFeed};
+use crate::xds::{Door, Heard, Session, SharedFeed};
 
 use super::fleet::{Certificate, Fleet, Seat};
 use super::published::Published;
@@ -147,8 +147,10 @@ impl Session for Seat {
         Ok(())
     }
 
-    fn progressed(&mut self) {
-        self.moved();
+    fn heard(&mut self, heard: &Heard) {
+        if heard.answered.is_some() {
+            self.moved();
+        }
     }
 
     async fn over(&mut self) -> Status {

@@ -142,7 +142,7 @@ pub(super) fn catalogue(published: &Published, before: Option<&Catalogue>) -> Ca
             Err(error) => Err(error.to_string()),
             Ok(encoded) => {
                 let contents = encoded.into_iter().map(|one| (one.name, one.content)).collect();
-                held.followed_by(kind.type_url, contents).map_err(|error| error.to_string())
+                held.followed_by(&kind, contents).map_err(|error| error.to_string())
             }
         };
         let table = table.unwrap_or_else(|error| {

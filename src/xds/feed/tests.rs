@@ -1,4 +1,5 @@
 mod names;
+mod order;
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use envoy_types::pb::google::rpc::Status;
@@ -6,8 +7,8 @@ use envoy_types::pb::google::rpc::Status;
 use super::*;
 use crate::xds::{Batch, SharedTable};
 
-const ONE: Kind = Kind { type_url: "type.googleapis.com/hopgate.test.One", batch: Batch::One };
-const MANY: Kind = Kind { type_url: "type.googleapis.com/hopgate.test.Many", batch: Batch::Many };
+const ONE: Kind = Kind::new("type.googleapis.com/hopgate.test.One", Batch::One);
+const MANY: Kind = Kind::new("type.googleapis.com/hopgate.test.Many", Batch::Many);
 
 /// A server's side of what is published.
 struct Published(Catalogue);
@@ -26,7 +27,7 @@ impl Published {
             if *other != kind {
                 return (*other, Arc::clone(table));
             }
-            (kind, table.followed_by(kind.type_url, contents.clone()).unwrap())
+            (kind, table.followed_by(&kind, contents.clone()).unwrap())
         });
         self.0 = Catalogue::new(tables.collect());
     }
@@ -147,14 +148,22 @@ fn what_is_accepted_and_refused_is_known_by_name_and_version() {
     let first = all(&mut feed, &published).remove(0);
     let one = published.version(ONE, "a");
     assert_eq!((feed.acknowledged(ONE.type_url, "a"), feed.unanswered()), (None, 1));
-    assert_eq!(feed.receive(reply(&first, None)), Ok(Progress::Answered));
-    assert_eq!(feed.receive(reply(&first, None)), Ok(Progress::None), "said twice");
+    let accepted = vec![("a".into(), Some(one.as_str().into()))];
+    let heard = feed.receive(reply(&first, None)).unwrap().unwrap();
+    assert_eq!(heard.answered, Some(Answered { names: accepted, refused: None }));
+    let heard = feed.receive(reply(&first, None)).unwrap().unwrap();
+    assert_eq!(heard.answered, None, "said twice");
     assert!(feed.has_acknowledged(ONE.type_url, "a", Some(&one)));
 
     published.set(ONE, &[("a", "2")]);
     let two = published.version(ONE, "a");
     let second = all(&mut feed, &published).remove(0);
-    feed.receive(reply(&second, Some("not by me"))).unwrap();
+    let refused = vec![("a".into(), Some(two.as_str().into()))];
+    let heard = feed.receive(reply(&second, Some("not by me"))).unwrap().unwrap();
+    let refusal = Some("not by me".into());
+    assert_eq!(heard.answered, Some(Answered { names: refused, refused: refusal.clone() }));
+    let heard = feed.receive(reply(&second, Some("not by me"))).unwrap().unwrap();
+    assert_eq!(heard.answered, Some(Answered { names: Vec::new(), refused: refusal }), "of what?");
     assert_eq!(
         feed.acknowledged(ONE.type_url, "a").as_deref(),
         Some(&*one),
@@ -184,7 +193,7 @@ fn an_answer_that_was_replaced_is_no_longer_waited_for() {
     let second = all(&mut feed, &published).remove(0);
     assert_eq!(feed.unanswered(), 1);
     feed.receive(reply(&second, None)).unwrap();
-    assert_eq!(feed.receive(reply(&first, None)), Ok(Progress::None));
+    assert_eq!(feed.receive(reply(&first, None)).unwrap().unwrap().answered, None);
     assert!(feed.has_acknowledged(ONE.type_url, "a", Some(&published.version(ONE, "a"))));
 }
 

@@ -23,9 +23,9 @@ pub const REISSUE_ORDER_TYPE: &str = "type.googleapis.com/hopgate.discovery.v1.R
 /// Every type, in the order in which they are sent: whom to trust, whom no more, and only then that a certificate must
 /// be replaced, which may be by one of a new root.
 pub const KINDS: [Kind; 3] = [
-    Kind { type_url: TRUST_BUNDLE_TYPE, batch: Batch::One },
-    Kind { type_url: REVOKED_WORKLOAD_TYPE, batch: Batch::Many },
-    Kind { type_url: REISSUE_ORDER_TYPE, batch: Batch::One },
+    Kind::new(TRUST_BUNDLE_TYPE, Batch::One),
+    Kind::new(REVOKED_WORKLOAD_TYPE, Batch::Many),
+    Kind::new(REISSUE_ORDER_TYPE, Batch::One),
 ];
 
 /// A resource as it is published: its name, and its encoded message.

@@ -36,8 +36,8 @@ fn an_unknown_type_is_passed_over_and_too_many_names_end_the_stream() {
     let mut published = Published::nothing();
     published.set(MANY, &[("a", "1")]);
     let mut feed = feed();
-    let unknown = Kind { type_url: "type.googleapis.com/hopgate.test.Later", batch: Batch::One };
-    feed.receive(ask(unknown, &[])).unwrap();
+    let unknown = Kind::new("type.googleapis.com/hopgate.test.Later", Batch::One);
+    assert_eq!(feed.receive(ask(unknown, &[])), Ok(None));
     assert_eq!(next(&mut feed, &published), None);
     feed.receive(ask(MANY, &[])).unwrap();
     assert_eq!(names(&next(&mut feed, &published).unwrap()), ["a"]);
