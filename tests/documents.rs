@@ -77,6 +77,11 @@ fn every_yaml_block_is_taken_by_the_product() {
                 let values: serde_json::Value = serde_saphyr::from_str(block).unwrap();
                 jsonschema::validate(&schema, &values)
                     .unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
+            } else if block.starts_with("# services.yaml\n") {
+                let file: hopgate::mesh::captured::ServicesFile =
+                    serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{page}: {error}"));
+                file.services(&hopgate::identity::TrustDomain::parse("demo.mesh").unwrap())
+                    .unwrap();
             } else if block.contains("kind: ClusterRole") {
                 let role: Result<k8s_openapi::api::rbac::v1::ClusterRole, _> =
                     serde_saphyr::from_str(block);

@@ -44,6 +44,7 @@ mod istio;
 mod keycloak;
 mod kubernetes;
 mod lifecycle;
+mod mesh;
 mod mesh_policy;
 mod node_auth;
 mod outbound;

@@ -22,7 +22,8 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct BootstrapArgs {
-    /// The sidecar's configuration file; its section `envoy` says which listeners there are.
+    /// The sidecar's configuration file; its section `envoy` says which listeners there are, or with a section `capture` Envoy
+    /// hears of them from the sidecar.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// The form to print.
@@ -38,19 +39,39 @@ enum Output {
     Json,
 }
 
-/// Runs the verb. `load` reads the sidecar's configuration file and says whom the Envoy works for.
+/// What a sidecar's configuration file says of its Envoy.
+pub(crate) struct Loaded {
+    /// From where it has its listeners.
+    pub(crate) listeners: Listeners,
+    /// Whom it works for.
+    pub(crate) sidecar: mesh::Sidecar,
+}
+
+/// From where an Envoy has its listeners.
+pub(crate) enum Listeners {
+    /// They stand in its bootstrap.
+    Written(mesh::Config),
+    /// From its sidecar, while it runs.
+    Discovered(mesh::captured::CaptureConfig),
+}
+
+/// Runs the verb. `load` reads the sidecar's configuration file.
 ///
 /// # Errors
 /// When the file cannot be loaded, its `envoy` section cannot be turned into a safe configuration, or `out` is closed.
 pub(crate) fn run<L>(args: &EnvoyArgs, load: L, out: &mut dyn Write) -> anyhow::Result<()>
 where
-    L: FnOnce(&Path) -> anyhow::Result<(mesh::Config, mesh::Sidecar)>,
+    L: FnOnce(&Path) -> anyhow::Result<Loaded>,
 {
     let Verb::Bootstrap(BootstrapArgs { config, output }) = &args.verb;
-    let (section, sidecar) = load(config)?;
-    let mesh = mesh::Mesh::new(section, sidecar)
-        .with_context(|| format!("{} cannot become an Envoy bootstrap", config.display()))?;
-    let bootstrap = mesh::bootstrap(&mesh);
+    let Loaded { listeners, sidecar } = load(config)?;
+    let bootstrap = match listeners {
+        Listeners::Written(section) => {
+            mesh::Mesh::new(section, sidecar).map(|mesh| mesh::bootstrap(&mesh))
+        }
+        Listeners::Discovered(capture) => mesh::discovering_bootstrap(&sidecar, &capture.admin),
+    }
+    .with_context(|| format!("{} cannot become an Envoy bootstrap", config.display()))?;
     let text = match output {
         Output::Yaml => mesh::to_yaml(&bootstrap)?,
         Output::Json => serde_json::to_string_pretty(&bootstrap)? + "\n",
@@ -88,7 +109,11 @@ inbound: [{ name: http, listen: '127.0.0.1:21001', app: '127.0.0.1:31001' }]
                 forwarded: mesh::ForwardedCertificates::Replaced,
                 aliases: Vec::new(),
             };
-            Ok((serde_saphyr::from_str(section)?, sidecar))
+            let listeners = match section.contains("addresses") {
+                true => Listeners::Discovered(serde_saphyr::from_str(section)?),
+                false => Listeners::Written(serde_saphyr::from_str(section)?),
+            };
+            Ok(Loaded { listeners, sidecar })
         };
         let mut out = Vec::new();
         run(&args, load, &mut out)?;
@@ -103,6 +128,22 @@ inbound: [{ name: http, listen: '127.0.0.1:21001', app: '127.0.0.1:31001' }]
         let yaml: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(yaml, json);
+    }
+
+    #[test]
+    fn an_envoy_of_a_captured_pod_hears_of_its_listeners_from_the_sidecar() {
+        let yaml = printed(&["--config", "orders.yaml"], "addresses: [10.0.0.7]").unwrap();
+        let bootstrap: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+        assert_eq!(bootstrap["dynamic_resources"]["ads_config"]["api_type"], "DELTA_GRPC");
+        assert_eq!(bootstrap["static_resources"]["listeners"], serde_json::Value::Null);
+        let pipe = &bootstrap["admin"]["address"]["pipe"];
+        assert_eq!(
+            (pipe["path"].as_str(), pipe["mode"].as_u64()),
+            (Some("/run/hopgate/envoy-admin.sock"), Some(0o660))
+        );
+        let open = "{ addresses: [10.0.0.7], admin: '10.0.0.7:1' }";
+        let error = printed(&["--config", "orders.yaml"], open).unwrap_err();
+        assert!(format!("{error:#}").contains("capture.admin: 10.0.0.7:1"), "{error:#}");
     }
 
     #[test]

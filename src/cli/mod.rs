@@ -119,21 +119,21 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// The `envoy` section of a sidecar's configuration file, and whom that Envoy works for.
-fn load_for_envoy(
-    path: &std::path::Path,
-) -> anyhow::Result<(crate::mesh::Config, crate::mesh::Sidecar)> {
+/// What a sidecar's configuration file says of its Envoy.
+fn load_for_envoy(path: &std::path::Path) -> anyhow::Result<envoy::Loaded> {
     let config = crate::config::sidecar(path, crate::config::SidecarOverrides::default())?;
     // By its certificate a workload of an alias domain comes to the gate, which then judges it as one of ours.
     let mesh = crate::sidecar::mesh_policy(&config.resources)?;
     let sidecar = config.for_envoy(mesh.map(|mesh| mesh.spec.aliases).unwrap_or_default())?;
-    let Some(envoy) = config.envoy else {
-        anyhow::bail!(
-            "{}: has no section envoy; say there which listeners the Envoy has",
+    let listeners = match (config.envoy, config.capture) {
+        (Some(envoy), None) => envoy::Listeners::Written(envoy),
+        (None, Some(capture)) => envoy::Listeners::Discovered(capture),
+        (None, None) | (Some(_), Some(_)) => anyhow::bail!(
+            "{}: has no section envoy, which says which listeners the Envoy has, and no section capture, by which it hears of them from the sidecar",
             path.display()
-        );
+        ),
     };
-    Ok((envoy, sidecar))
+    Ok(envoy::Loaded { listeners, sidecar })
 }
 
 fn warn_of_variables() {

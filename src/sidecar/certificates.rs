@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
+use super::ads::EnvoyDoor;
 use super::discovery::{Discovery, DiscoveryStatus, Memory, Words, count_discovery};
 use super::in_use::{self, InUseConfig};
 use super::resources::mesh_policy;
@@ -19,13 +20,14 @@ use crate::certs;
 use crate::identity::{SpiffeId, WorkloadIdentity};
 use crate::runtime::{Clock, Drain, Listener, Ready, ReadyFlag, Tasks};
 use crate::telemetry::Metrics;
-use crate::xds::SecretService;
+use crate::xds::{AggregatedService, SecretService, Table};
 
 /// The workload's certificate: the task that renews it and those who use it.
 pub(super) struct Certificates {
     pub(super) identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
     pub(super) renewal: certs::RenewalHandle,
     pub(super) sds: SecretServer,
+    pub(super) secrets: watch::Receiver<Option<Arc<Table>>>,
     pub(super) sds_status: Arc<sds::SdsStatus>,
     pub(super) in_use: in_use::Shown,
     /// Where the workload's tokens come from.
@@ -70,7 +72,8 @@ impl Certificates {
             ),
         );
         let material = material(config, &identity, metrics, tasks)?;
-        let sds::Sds { server, publisher, status } = sds::service(material, &tasks.drain());
+        let sds::Sds { server, publisher, status, tables: secrets } =
+            sds::service(material, &tasks.drain());
         tasks.spawn("secrets", publisher.run());
         count_secrets(metrics, &status);
         let in_use = in_use::Shown::new(metrics);
@@ -96,6 +99,7 @@ impl Certificates {
             identity,
             renewal: handle,
             sds: server,
+            secrets,
             sds_status: status,
             in_use,
             tokens,
@@ -149,19 +153,24 @@ fn material(
 /// Where it can be looked whether Envoy uses the certificate.
 fn places(config: &Config) -> Option<InUseConfig> {
     let sds = config.sds.as_ref()?;
-    let admin = config.envoy.as_ref().map(|envoy| envoy.admin.clone());
+    let captured = config.capture.as_ref().map(|capture| capture.admin.clone());
+    let admin = captured.or_else(|| config.envoy.as_ref().map(|envoy| envoy.admin.clone()));
     let default = admin.map(|admin| InUseConfig { admin: Some(admin), listeners: Vec::new() });
     sds.in_use.clone().or(default)
 }
 
-/// Secrets, and whether connections may stand: both are asked for by the Envoy of this workload alone.
+/// Secrets, the rest of the configuration where it is ours, and whether connections may stand: all of it is asked for by the
+/// Envoy of this workload alone.
 pub(super) fn serve_sds(
     tasks: &mut Tasks,
-    (server, standing): (SecretServer, Standing),
+    (server, ads, standing): (SecretServer, Option<AggregatedService<EnvoyDoor>>, Standing),
     listener: Listener,
     drain: Drain,
 ) {
     let mut routes = Routes::new(server);
+    if let Some(ads) = ads {
+        routes = routes.add_service(ads);
+    }
     let secrets = std::mem::take(routes.axum_router_mut());
     *routes.axum_router_mut() = secrets.merge(standing.routes());
     let incoming = listener.incoming().map(|accepted| accepted.map(Asking::new));

@@ -72,6 +72,9 @@ pub struct Config {
     /// The listeners of the Envoy beside this sidecar, for `hopgate envoy bootstrap`.
     #[serde(default, deserialize_with = "present")]
     pub envoy: Option<mesh::Config>,
+    /// The pod whose traffic is captured: its Envoy hears of its listeners from this sidecar.
+    #[serde(default, deserialize_with = "present")]
+    pub capture: Option<mesh::captured::CaptureConfig>,
 }
 
 /// The workload behind the gate.
@@ -234,6 +237,7 @@ impl Config {
             certificates.resolve(base);
         }
         self.envoy = self.envoy.take().map(|envoy| envoy.relative_to(base));
+        self.capture = self.capture.take().map(|capture| capture.relative_to(base));
     }
 
     /// Has the doors that are named listen at these addresses instead of theirs.
@@ -275,12 +279,13 @@ impl Config {
         if !(1024..=64 * 1024 * 1024).contains(&self.ext_authz.max_request_bytes) {
             return Err(invalid("extAuthz.maxRequestBytes", "must be between 1024 and 67108864"));
         }
-        if let Some(bytes) = self.envoy.as_ref().and_then(mesh::Config::largest_body) {
+        let doors = self.envoy.as_ref().and_then(mesh::Config::largest_body);
+        let captured = self.capture.as_ref().and_then(mesh::captured::CaptureConfig::largest_body);
+        if let Some(bytes) = doors.max(captured) {
             // Headers, certificate and framing travel in the same message.
             let room = bytes.saturating_add(256 * 1024);
             if room > self.ext_authz.max_request_bytes {
-                let message =
-                    format!("must be at least {room}: envoy.*.requestBody.maxBytes is {bytes}");
+                let message = format!("must be at least {room}: a requestBody.maxBytes is {bytes}");
                 return Err(invalid("extAuthz.maxRequestBytes", message));
             }
         }
@@ -293,6 +298,7 @@ impl Config {
                 "must be a unix socket (unix:/path): tokens travel there",
             ));
         }
+        self.check_capture()?;
         doors::validate(&self.doors)?;
         self.forward_rules()?;
         self.identity()

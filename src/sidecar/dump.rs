@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use super::Config;
+use super::ads::AdsStatus;
 use super::certificates::{Certificates, Told};
 use super::discovery::Heard;
 use super::in_use::InUse;
@@ -24,7 +25,11 @@ pub(super) fn dump(
     config: &Config,
     (judging, tokens): (Judging, Option<Tokens>),
     clock: Clock,
-    (certificates, revocations): (Option<&Certificates>, RevocationStatus),
+    (certificates, revocations, ads): (
+        Option<&Certificates>,
+        RevocationStatus,
+        Option<Arc<AdsStatus>>,
+    ),
 ) -> impl Fn() -> Value + Send + Sync + use<> {
     let config = config.to_json();
     let identity = certificates.map(|c| {
@@ -53,6 +58,7 @@ pub(super) fn dump(
             })),
             "discovery": told.as_ref().map(discovery),
             "revocations": revocations.to_json(),
+            "envoy": ads.as_ref().map(|ads| ads.to_json()),
             "config": config,
         })
     }

@@ -1,5 +1,6 @@
 //! The process beside a workload: ext_authz, SDS and admin, composed.
 
+mod ads;
 mod authn_metrics;
 mod callers;
 mod certificates;
@@ -7,6 +8,7 @@ mod config;
 pub mod discovery;
 mod doors;
 mod dump;
+mod envoy_admin;
 pub mod envoys;
 mod ext_authz;
 mod grpc;
@@ -32,6 +34,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::ConstCounter;
 
+pub use ads::InvalidServices;
 pub use callers::{BrakeConfig, BrakeLimits, Proxy, ProxyAbsent, ProxyHeader, ProxyTrust};
 pub use config::{
     Admin, Config, DecisionLogConfig, ExtAuthz as ExtAuthzConfig, Identity, InvalidConfig,
@@ -50,9 +53,11 @@ pub use sds::config::Sds;
 pub use workload_api::{CallerUsers, WorkloadApi, WorkloadApiConfig};
 
 use crate::authn::Tokens;
+use crate::authz::Gate;
 use crate::certs;
 use crate::runtime::{Address, BindError, Clock, Ready, ReadyFlag, TaskEnded, Tasks, WatchError};
 use crate::telemetry::{DecisionLog, LogTarget, Metrics};
+use ads::Ads;
 use certificates::{Certificates, serve_sds};
 use doors::HttpDoor;
 use dump::dump;
@@ -65,6 +70,7 @@ use standing::Standing;
 pub struct Bound {
     tasks: Tasks,
     drain_timeout: Duration,
+    envoy_drain: Option<ads::EnvoyDrain>,
     ready: Ready,
     draining: ReadyFlag,
     addresses: Addresses,
@@ -138,6 +144,12 @@ pub enum StartError {
     /// Fetched keys cannot be kept.
     #[error("stateDir: {0}")]
     Store(#[from] crate::authn::InvalidKeyStore),
+    /// The services of the mesh cannot be used.
+    #[error("capture.services: {0}")]
+    Services(#[from] InvalidServices),
+    /// Envoy's configuration cannot be written.
+    #[error(transparent)]
+    Encode(#[from] crate::mesh::NotEncodable),
     /// Tokens of the application's own calls cannot be had.
     #[error(transparent)]
     Outbound(#[from] crate::authn::InvalidTarget),
@@ -184,16 +196,9 @@ impl Bound {
             addresses.push(listener.address().map_err(StartError::Address)?);
             tasks.spawn("ext_authz", service.clone().serve(listener, drain.clone()));
         }
-        let sds = match (&config.sds, &certificates) {
-            (Some(sds), Some(certificates)) => {
-                let listener = sds.listen.bind().await?;
-                let address = listener.address().map_err(StartError::Address)?;
-                let service = (certificates.sds.clone(), standing);
-                serve_sds(&mut tasks, service, listener, drain.clone());
-                Some(address)
-            }
-            (Some(_) | None, _) => None,
-        };
+        let parts = (&judging.gate, certificates.as_ref(), standing);
+        let (sds, ads) = serve_envoy(&config, parts, around, &mut tasks).await?;
+        let (ads_status, envoy_drain) = ads.map(|ads| (ads.status, ads.drain)).unzip();
         let workload_api = workload_api::start(
             config.workload_api.as_ref(),
             certificates.as_ref().map(|certificates| workload_api::Holdings {
@@ -216,7 +221,7 @@ impl Bound {
             admin: admin.address().map_err(StartError::Address)?,
         };
         let tokens = tokens.map(|(_, tokens)| tokens);
-        let status = (certificates.as_ref(), withdrawn.status);
+        let status = (certificates.as_ref(), withdrawn.status, ads_status);
         let dump = dump(&config, (judging, tokens), clock, status);
         let mut pages = crate::admin::Admin::new(ready.clone(), metrics, dump).with_decisions(log);
         if let Some(certificates) = &certificates {
@@ -227,7 +232,8 @@ impl Bound {
         tasks.spawn("admin", pages.serve(admin, drain));
         let draining = ready.require("serving");
         draining.met();
-        Ok(Self { tasks, drain_timeout: config.drain_timeout, ready, draining, addresses })
+        let drain_timeout = config.drain_timeout;
+        Ok(Self { tasks, drain_timeout, envoy_drain, ready, draining, addresses })
     }
 
     /// Where it serves.
@@ -242,19 +248,43 @@ impl Bound {
         self.ready.clone()
     }
 
-    /// Serves until `shutdown` resolves, then drains: not ready first, then requests in flight finish.
+    /// Serves until `shutdown` resolves, then drains: not ready first, then Envoy's callers turn elsewhere, then requests in
+    /// flight finish.
     ///
     /// # Errors
     /// When an essential task ended before.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), TaskEnded> {
-        let draining = self.draining;
+        let (draining, envoy) = (self.draining, self.envoy_drain);
         let shutdown = async move {
             shutdown.await;
             draining.unmet("draining");
             tracing::info!("draining");
+            // All of this sidecar still serves meanwhile.
+            if let Some(envoy) = envoy {
+                envoy.run().await;
+            }
         };
         self.tasks.run(shutdown, self.drain_timeout).await
     }
+}
+
+/// What the Envoy of this workload asks for: its secrets, and its configuration where that is ours.
+async fn serve_envoy(
+    config: &Config,
+    (gate, certificates, standing): (&Arc<Gate>, Option<&Certificates>, Standing),
+    around: (&Ready, &Clock, &Metrics),
+    tasks: &mut Tasks,
+) -> Result<(Option<Address>, Option<Ads>), StartError> {
+    let (Some(sds), Some(certificates)) = (&config.sds, certificates) else {
+        return Ok((None, None));
+    };
+    let listener = sds.listen.bind().await?;
+    let address = listener.address().map_err(StartError::Address)?;
+    let ads = ads::start(config, (gate, certificates, &standing), around, tasks)?;
+    let aggregated = ads.as_ref().map(|ads| ads.service.clone());
+    let drain = tasks.drain();
+    serve_sds(tasks, (certificates.sds.clone(), aggregated, standing), listener, drain);
+    Ok((Some(address), ads))
 }
 
 /// The doors of proxies that do not ask by gRPC.

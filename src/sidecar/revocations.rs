@@ -183,6 +183,7 @@ impl Revocations {
             !is_known && self.guarded.gate.may_hold_connection(&revoked.id, LONGEST_CONNECTION)
         });
         tracing::warn!(revocations = list.len(), "the list of revocations changed");
+        self.guarded.standing.change(|orders| orders.lists = orders.lists.saturating_add(1));
         if affected {
             self.end_connections();
             self.again = tokio::time::Instant::now().checked_add(AGAIN);

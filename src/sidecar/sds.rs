@@ -36,6 +36,8 @@ pub struct Sds {
     pub publisher: Publisher,
     /// Streams, acknowledgements and refusals.
     pub status: Arc<SdsStatus>,
+    /// The secrets themselves, for a stream that has more than them.
+    pub tables: watch::Receiver<Option<Arc<Table>>>,
 }
 
 /// What secrets are made of.
@@ -54,9 +56,10 @@ pub fn service(mut material: Material, drain: &Drain) -> Sds {
     let status = Arc::new(SdsStatus::default());
     let (sender, tables) = watch::channel(status.offer(material.table()));
     let observer: Arc<dyn Observer> = Arc::clone(&status) as Arc<dyn Observer>;
-    let server = SecretService::new(tables, observer, drain.clone()).into_server();
+    let server = SecretService::new(tables.clone(), observer, drain.clone()).into_server();
     let (shown, drain) = (Arc::clone(&status), drain.clone());
-    Sds { server, publisher: Publisher { material, tables: sender, status: shown, drain }, status }
+    let publisher = Publisher { material, tables: sender, status: shown, drain };
+    Sds { server, publisher, status, tables }
 }
 
 /// Turns each change into a table of secrets.

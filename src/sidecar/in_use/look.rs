@@ -2,38 +2,28 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
-use hyper_util::rt::TokioIo;
+use http::Method;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::InUseConfig;
 use super::judge::InUse;
 use crate::identity::{Leaf, WorkloadIdentity};
 use crate::mesh::Endpoint;
-
-/// An Envoy on the same machine that takes longer is stuck.
-const DEADLINE: Duration = Duration::from_secs(2);
-const MAX_PAGE: usize = 16 * 1024 * 1024;
-
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+use crate::sidecar::envoy_admin::{DEADLINE, Failed, ask};
 
 /// Looks everywhere. The first place where the certificate is not in use decides.
 pub(super) async fn look(places: &InUseConfig, identity: &WorkloadIdentity) -> InUse {
     if let Some(admin) = &places.admin {
-        let page = tokio::time::timeout(DEADLINE, certs(admin)).await;
-        let seen = match page {
-            Ok(Ok(page)) => read(&page, identity.svid.leaf()),
-            Ok(Err(error)) => unknown(format!("its admin page {}: {error}", shown(admin))),
-            Err(_) => unknown(format!("its admin page {}: no answer", shown(admin))),
+        let seen = match ask(admin, Method::GET, "/certs").await {
+            Ok(page) => read(&page, identity.svid.leaf()),
+            Err(error) => unknown(format!("its admin page {}: {error}", shown(admin))),
         };
         if seen != InUse::Current {
             return seen;
@@ -60,39 +50,6 @@ fn shown(endpoint: &Endpoint) -> String {
     match endpoint {
         Endpoint::Tcp(address) => address.to_string(),
         Endpoint::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-async fn certs(admin: &Endpoint) -> Result<Bytes, Failed> {
-    match admin {
-        Endpoint::Tcp(address) => get(TcpStream::connect(address).await?).await,
-        Endpoint::Unix(path) => get(UnixStream::connect(path).await?).await,
-    }
-}
-
-async fn get<S>(stream: S) -> Result<Bytes, Failed>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = http::Request::get("/certs").header(http::header::HOST, "localhost");
-    let request = request.body(Body::empty())?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        if response.status() != http::StatusCode::OK {
-            return Err(format!("status {}", response.status()).into());
-        }
-        Ok::<_, Failed>(to_bytes(Body::new(response.into_body()), MAX_PAGE).await?)
-    };
-    let drive = async {
-        drop(connection.await);
-        // What it brought is still to be read.
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        page = exchange => page,
-        () = drive => Err("closed".into()),
     }
 }
 

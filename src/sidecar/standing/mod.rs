@@ -47,6 +47,8 @@ pub(super) struct Orders {
     pub(super) own_revoked: bool,
     /// Outbound listeners whose server is revoked.
     pub(super) refused: BTreeSet<String>,
+    /// How many lists of revocations came.
+    pub(super) lists: u64,
 }
 
 /// One question.
@@ -81,6 +83,11 @@ impl Standing {
             change(orders);
             *orders != before
         });
+    }
+
+    /// What holds, for those who follow it.
+    pub(super) fn orders(&self) -> watch::Receiver<Orders> {
+        self.0.orders.subscribe()
     }
 
     /// The routes under `/standing`.

@@ -1,0 +1,99 @@
+//! The configuration of the Envoy beside this sidecar, where all traffic of the pod is captured: made of what is known, and
+//! sent to that Envoy by aggregated discovery, together with its secrets.
+//!
+//! Nothing is answered before there is a whole configuration, and while there is no certificate nobody who comes anew is
+//! answered: an Envoy that runs keeps what it has. A configuration that cannot be made is told in log, metrics and
+//! `/config`, and the last good one stays.
+
+mod config;
+mod drain;
+mod publisher;
+mod services;
+mod session;
+mod snapshot;
+mod status;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::certificates::Certificates;
+use super::standing::Standing;
+use super::{Config, StartError};
+use crate::authz::Gate;
+use crate::mesh::captured::Service;
+use crate::runtime::{Clock, Ready, Tasks};
+use crate::telemetry::Metrics;
+use crate::xds::{AggregatedService, Catalogue};
+
+pub(super) use drain::EnvoyDrain;
+use publisher::Publisher;
+pub use services::InvalidServices;
+use services::ServicesTask;
+pub(super) use session::EnvoyDoor;
+use snapshot::Snapshots;
+pub(super) use status::AdsStatus;
+
+/// The services that the application may call, whoever tells them. `None` until they are known.
+pub(super) type Services = watch::Receiver<Option<Arc<Vec<Service>>>>;
+
+/// The parts of aggregated discovery.
+pub(super) struct Ads {
+    /// To be served beside the secrets.
+    pub(super) service: AggregatedService<EnvoyDoor>,
+    pub(super) status: Arc<AdsStatus>,
+    /// What is done with Envoy at the end.
+    pub(super) drain: EnvoyDrain,
+}
+
+/// Starts what makes the configuration, if the pod's traffic is captured.
+pub(super) fn start(
+    config: &Config,
+    (gate, certificates, standing): (&Arc<Gate>, &Certificates, &Standing),
+    (ready, clock, metrics): (&Ready, &Clock, &Metrics),
+    tasks: &mut Tasks,
+) -> Result<Option<Ads>, StartError> {
+    let Some(capture) = &config.capture else { return Ok(None) };
+    let sidecar = config.for_envoy(Vec::new())?;
+    let services = follow_services(capture.services.clone(), config, tasks)?;
+    let status = Arc::new(AdsStatus::default());
+    status.register(metrics);
+    let catalogues = watch::Sender::new(Arc::new(Catalogue::new(Vec::new())));
+    let sds = Arc::clone(&certificates.sds_status);
+    let door = EnvoyDoor::new(
+        catalogues.subscribe(),
+        certificates.identity.clone(),
+        (sds, Arc::clone(&status), ready.require("envoy-configuration")),
+    );
+    let service = AggregatedService::new(door, catalogues.subscribe(), tasks.drain());
+    let publisher = Publisher {
+        own: sidecar.identity.clone(),
+        snapshots: Snapshots::new((capture.clone(), config.workload.namespace.clone()), sidecar)?,
+        secrets: certificates.secrets.clone(),
+        services,
+        gate: Arc::clone(gate),
+        orders: standing.orders(),
+        clock: clock.clone(),
+        catalogues,
+        status: Arc::clone(&status),
+    };
+    tasks.spawn("envoy-configuration", publisher.run(tasks.drain()));
+    let drain = EnvoyDrain::new(capture.admin.clone(), capture.drain_time);
+    Ok(Some(Ads { service, status, drain }))
+}
+
+fn follow_services(
+    path: Option<PathBuf>,
+    config: &Config,
+    tasks: &mut Tasks,
+) -> Result<Services, StartError> {
+    let Some(path) = path else {
+        return Ok(watch::Sender::new(Some(Arc::new(Vec::new()))).subscribe());
+    };
+    let domain = config.identity()?.workload.trust_domain;
+    let task = ServicesTask::new(path, domain)?;
+    let services = task.subscribe();
+    tasks.spawn("services", task.run(tasks.drain()));
+    Ok(services)
+}
