@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("certs", &["identity", "policy", "runtime", "telemetry", "proto"]),
     ("ca", &["revocation", "identity", "policy", "runtime", "telemetry", "proto"]),
     ("xds", &["revocation", "identity", "policy", "runtime", "telemetry", "proto"]),
-    ("kube", &["revocation", "identity", "policy", "runtime", "telemetry", "proto"]),
+    ("kube", &["mesh", "revocation", "identity", "policy", "runtime", "telemetry", "proto"]),
     ("admin", &["identity", "policy", "runtime", "telemetry", "proto"]),
     (
         "sidecar",
@@ -111,6 +111,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "revocation",
             "ca",
             "mesh",
+            "kube",
             "xds",
             "kube",
             "admin",

@@ -111,9 +111,15 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+async fn metrics(State(admin): State<Admin>) -> Response {
+    metrics_page(&admin.metrics)
+}
+
+/// All metrics, as Prometheus reads them.
+#[must_use]
+pub fn metrics_page(metrics: &Metrics) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], admin.metrics.text())
+    ([(header::CONTENT_TYPE, content_type)], metrics.text()).into_response()
 }
 
 async fn config(State(admin): State<Admin>) -> Response {

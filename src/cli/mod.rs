@@ -4,6 +4,7 @@
 //! used, a process that could not start).
 
 mod ca;
+mod capture;
 mod cert;
 mod completions;
 mod control;
@@ -13,6 +14,7 @@ mod environment;
 mod envoy;
 mod explain;
 mod followed;
+mod inject;
 mod moment;
 mod operator;
 mod policy;
@@ -86,6 +88,10 @@ enum Command {
     Revoke(revoke::RevokeArgs),
     /// Print the CustomResourceDefinitions of hopgate's kinds, for `kubectl apply -f -`
     Crds(crds::CrdsArgs),
+    /// Give the pods of manifests their gates
+    Inject(inject::InjectArgs),
+    /// Send the connections of a pod through its gate
+    Capture(capture::CaptureArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -111,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Crds(args) => crds::run(&args),
+        Command::Inject(args) => inject::run(&args),
+        Command::Capture(args) => capture::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     outcome.unwrap_or_else(|error| {

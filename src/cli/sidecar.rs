@@ -1,6 +1,7 @@
 //! `hopgate sidecar`.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,8 +18,31 @@ use crate::telemetry::Telemetry;
 #[derive(Debug, clap::Args)]
 pub(crate) struct SidecarArgs {
     /// The configuration file (YAML)
-    #[arg(long, env = "HOPGATE_SIDECAR_CONFIG", value_name = "FILE")]
-    config: PathBuf,
+    #[arg(
+        long,
+        env = "HOPGATE_SIDECAR_CONFIG",
+        value_name = "FILE",
+        required_unless_present = "config_text"
+    )]
+    config: Option<PathBuf>,
+    /// The configuration itself, instead of a file that holds it
+    #[arg(
+        long,
+        env = "HOPGATE_SIDECAR_CONFIG_TEXT",
+        value_name = "YAML",
+        hide_env_values = true,
+        conflicts_with = "config"
+    )]
+    config_text: Option<String>,
+    /// The workload's namespace, instead of `workload.namespace`
+    #[arg(long, env = "HOPGATE_SIDECAR_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+    /// The workload's service account, instead of `workload.serviceAccount`
+    #[arg(long, env = "HOPGATE_SIDECAR_SERVICE_ACCOUNT", value_name = "NAME")]
+    service_account: Option<String>,
+    /// The pod's own address, instead of `pod.address`
+    #[arg(long, env = "HOPGATE_SIDECAR_POD_IP", value_name = "IP")]
+    pod_ip: Option<IpAddr>,
     /// Only check the configuration and the resources, then exit: 0 good, 2 bad
     #[arg(long)]
     validate: bool,
@@ -51,6 +75,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(args: SidecarArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let overrides = SidecarOverrides {
+        namespace: args.namespace,
+        service_account: args.service_account,
+        pod_address: args.pod_ip,
         resources: args.resources,
         listen: args.listen,
         doors: args.doors,
@@ -59,7 +86,11 @@ pub(crate) fn run(args: SidecarArgs, log: &LogArgs) -> anyhow::Result<ExitCode> 
         otlp_endpoint: args.otlp_endpoint,
         drain_timeout: args.drain_timeout,
     };
-    let config = config::sidecar(&args.config, overrides)?;
+    let config = match (args.config, args.config_text) {
+        (Some(path), _) => config::sidecar(&path, overrides)?,
+        (None, Some(text)) => config::sidecar_text(&text, overrides)?,
+        (None, None) => anyhow::bail!("--config FILE is needed"),
+    };
     if args.validate {
         return validate(&config);
     }

@@ -2,6 +2,7 @@
 //!
 //! A flag beats its `HOPGATE_*` variable, the variable beats the file. Unknown keys are errors with file, line and field.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -43,6 +44,12 @@ pub enum ConfigError {
 /// What flags and variables set over the file of a sidecar.
 #[derive(Debug, Clone, Default)]
 pub struct SidecarOverrides {
+    /// Replaces `workload.namespace`.
+    pub namespace: Option<String>,
+    /// Replaces `workload.serviceAccount`.
+    pub service_account: Option<String>,
+    /// Replaces `pod.address`, where there is a section `pod`.
+    pub pod_address: Option<IpAddr>,
     /// Replaces `resources`.
     pub resources: Vec<PathBuf>,
     /// Replaces `extAuthz.listen`.
@@ -66,7 +73,32 @@ pub struct SidecarOverrides {
 pub fn sidecar(path: &Path, overrides: SidecarOverrides) -> Result<sidecar::Config, ConfigError> {
     let mut config: sidecar::Config = read(path)?;
     config.resolve(directory(path));
+    overridden(config, overrides, path)
+}
+
+/// The same for a configuration that stands in a variable. Relative paths in it are relative to the root directory.
+///
+/// # Errors
+/// With the line and the field, and what may stand there.
+pub fn sidecar_text(
+    text: &str,
+    overrides: SidecarOverrides,
+) -> Result<sidecar::Config, ConfigError> {
+    let name = Path::new("the configuration");
+    let mut config: sidecar::Config = yaml::parse_one(&name.display().to_string(), text)?;
+    config.resolve(Path::new("/"));
+    overridden(config, overrides, name)
+}
+
+fn overridden(
+    mut config: sidecar::Config,
+    overrides: SidecarOverrides,
+    path: &Path,
+) -> Result<sidecar::Config, ConfigError> {
     let SidecarOverrides {
+        namespace,
+        service_account,
+        pod_address,
         resources,
         listen,
         doors,
@@ -76,6 +108,15 @@ pub fn sidecar(path: &Path, overrides: SidecarOverrides) -> Result<sidecar::Conf
         drain_timeout,
     } = overrides;
     let wrong = |source| ConfigError::Sidecar { path: path.to_path_buf(), source };
+    if let Some(namespace) = namespace {
+        config.workload.namespace = namespace;
+    }
+    if let Some(account) = service_account {
+        config.workload.service_account = account;
+    }
+    if let (Some(pod), Some(address)) = (&mut config.pod, pod_address) {
+        pod.address = Some(address);
+    }
     if !resources.is_empty() {
         config.resources = resources;
     }

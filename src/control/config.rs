@@ -15,6 +15,7 @@ use super::attest::{Attest, KubernetesAttest};
 use super::authority::AuthorityConfig;
 use super::federation::{FederationConfig, InvalidFederation};
 use super::limits::Limits;
+use super::webhooks::{InvalidWebhooks, WebhooksConfig};
 
 /// The operator's socket in the directory of the control plane.
 const OPERATOR_SOCKET: &str = "operator.sock";
@@ -60,6 +61,12 @@ pub struct Config {
     /// How many certificates are signed how often, and for whom.
     #[serde(default)]
     pub limits: Limits,
+    /// What the gates of pods are made of.
+    #[serde(default)]
+    pub injection: Option<kube::inject::Injection>,
+    /// Where the API server calls the webhooks.
+    #[serde(default)]
+    pub webhooks: Option<WebhooksConfig>,
     /// Other trust domains: whom this mesh believes, and where they read its bundle.
     #[serde(default)]
     pub federation: FederationConfig,
@@ -102,6 +109,17 @@ pub enum InvalidConfig {
     /// Nobody waits for nothing, or for longer than its caller does.
     #[error("limits.patience must be between 100ms and 60s")]
     Patience,
+    /// Webhooks cannot work so.
+    #[error(transparent)]
+    Webhooks(#[from] InvalidWebhooks),
+    /// Injection cannot work so.
+    #[error(transparent)]
+    Injection(#[from] kube::inject::InvalidInjection),
+    /// Pods prove themselves by tokens.
+    #[error(
+        "injection: attest.kubernetes.audience is needed, pods prove themselves by a token for it"
+    )]
+    InjectionWithoutTokens,
     /// Federation cannot work so.
     #[error(transparent)]
     Federation(#[from] InvalidFederation),
@@ -128,6 +146,9 @@ impl Config {
         for proof in &mut self.attest.x509 {
             proof.resolve(base);
         }
+        if let Some(webhooks) = &mut self.webhooks {
+            webhooks.resolve(base);
+        }
         self.federation.resolve(base);
     }
 
@@ -138,6 +159,17 @@ impl Config {
             Some(Operator { listen }) => listen.clone(),
             None => Address::Unix(self.directory.join(OPERATOR_SOCKET)),
         }
+    }
+
+    /// What pods are injected by; nothing where the section `injection` is missing.
+    #[must_use]
+    pub fn injection_settings(&self) -> Option<kube::inject::Settings> {
+        let KubernetesAttest { audience } = self.attest.kubernetes.as_ref()?;
+        Some(kube::inject::Settings {
+            trust_domain: self.trust_domain.clone(),
+            audience: audience.clone(),
+            injection: self.injection.clone()?,
+        })
     }
 
     /// Checks what the types cannot hold.
@@ -159,6 +191,15 @@ impl Config {
             && audience.is_empty()
         {
             return Err(InvalidConfig::NoAudience);
+        }
+        if let Some(injection) = &self.injection {
+            injection.validate()?;
+            if self.attest.kubernetes.is_none() {
+                return Err(InvalidConfig::InjectionWithoutTokens);
+            }
+        }
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.validate()?;
         }
         self.limits.validate()?;
         match self.server_names.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {

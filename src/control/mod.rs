@@ -19,6 +19,7 @@ mod signing_metrics;
 mod tls;
 mod turns;
 mod upkeep;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -33,6 +34,7 @@ use crate::ca::{
 };
 use crate::identity::{Bundles, TrustBundle};
 use crate::kube::CertificateRequests;
+use crate::kube::Cluster;
 use crate::revocation::{RevocationError, RevocationStore};
 use crate::runtime::{Address, BindError, Clock, Listener, Ready, ReadyFlag, Tasks};
 use crate::telemetry::Metrics;
@@ -43,6 +45,7 @@ pub use config::{Admin, Config, InvalidConfig, Operator};
 pub use issuer::{CertManager, IssuerError};
 pub use limits::Limits;
 pub use rate::Rate;
+pub use webhooks::{WebhookNames, WebhooksConfig};
 
 use attest::Learner;
 use authority::Opened;
@@ -56,6 +59,7 @@ use issuer::{Issuer, LastRefusal};
 use own::OwnCertificate;
 use rotation::Rotation;
 use signing::Signing;
+use webhooks::Webhooks;
 
 /// The longest that a request takes once its turn has come, and before it waits for one.
 const SERVICE: Duration = Duration::from_secs(10);
@@ -86,6 +90,7 @@ pub struct Control {
     publisher: Publisher,
     fleet: Fleet,
     metrics: Metrics,
+    webhooks: Option<Webhooks>,
 }
 
 /// A control plane cannot start, or a token cannot be made.
@@ -157,11 +162,21 @@ impl Control {
         let attestor = attest::attestor(config, &authority, Arc::clone(&tokens))?
             .refusing(revocations.follow());
         let learner = Learner::new(config, &clock).await?;
-        let own = own::certificate(config, &authority, clock.now()).await?;
+        let names = (config.server_names.as_slice(), config.leaf_lifetime);
+        let own = own::certificate(&authority, names, clock.now()).await?;
         let shown: Arc<dyn ResolvesServerCert> = Arc::<OwnCertificate>::clone(&own);
         let directory = config.directory.join(federation::DIRECTORY);
         let parts = (shown, authority.trust());
         let federation = Federation::bind(&config.federation, &directory, parts, &clock).await?;
+        let webhooks = match &config.webhooks {
+            Some(webhooks) => {
+                let cluster = Cluster::connect(&config.kubernetes, &clock).await?;
+                let parts = (webhooks, config.injection_settings());
+                let authority = (&authority, config.leaf_lifetime);
+                Some(Webhooks::bind(parts, authority, cluster, &clock).await?)
+            }
+            None => None,
+        };
         let listener = config.listen.bind().await?;
         let address = listener.address().map_err(ControlError::Address)?;
         let operator = config.operator().bind().await?;
@@ -197,6 +212,7 @@ impl Control {
             clock,
             ready,
             serving,
+            webhooks,
         })
     }
 
@@ -259,6 +275,12 @@ impl Control {
         self.federation.address()
     }
 
+    /// Where the API server calls the webhooks, if there are any.
+    #[must_use]
+    pub fn webhooks(&self) -> Option<&Address> {
+        self.webhooks.as_ref().map(Webhooks::address)
+    }
+
     /// What is still missing before it serves; for the admin page.
     #[must_use]
     pub fn ready(&self) -> Ready {
@@ -318,6 +340,9 @@ impl Control {
             .add_service(signing.into_service())
             .add_service(minting.into_service())
             .add_service(discovery.service);
+        if let Some(webhooks) = self.webhooks {
+            webhooks.start(None, (&self.metrics, &self.clock), tasks)?;
+        }
         self.serving.met();
         let serving = self.serving;
         tasks.spawn("signing", async move {

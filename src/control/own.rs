@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use crate::ca::{Authority, Lifetime, Upkeep};
 use crate::certs::{Jitter, Next, Retry, Schedule, next};
 
-use super::{Config, ControlError};
+use super::ControlError;
 
 /// What the TLS server shows. Handshakes read it without a lock.
 pub(super) struct OwnCertificate {
@@ -47,23 +47,25 @@ impl OwnCertificate {
     }
 
     /// Replaces the certificate when it is due, or when another issuing key signs by now. On failure the old one stays
-    /// and the next tick tries again.
-    pub(super) fn renew_if_due(&self, now: SystemTime) {
+    /// and the next tick tries again. True if it was replaced.
+    pub(super) fn renew_if_due(&self, now: SystemTime) -> bool {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let signed_by = self.authority.own_key_id();
         let due = next(Some(&plan.schedule), plan.retry.as_ref(), now) == Next::Attempt;
         if !due && plan.signed_by == signed_by {
-            return;
+            return false;
         }
         match issue(&self.authority, &self.names, self.lifetime, now) {
             Ok((key, schedule)) => {
                 self.current.store(Arc::new(key));
                 *plan = Plan { schedule, signed_by, retry: None };
                 tracing::info!("renewed the control plane's own certificate");
+                true
             }
             Err(error) => {
                 plan.retry = Some(Retry::after(plan.retry.as_ref(), now, Jitter::new(1.0)));
                 tracing::error!(%error, "cannot renew the control plane's own certificate");
+                false
             }
         }
     }
@@ -99,12 +101,11 @@ pub(super) fn refresh(authority: &Authority, now: SystemTime) {
 
 /// The vault may be written for it, which blocks.
 pub(super) async fn certificate(
-    config: &Config,
     authority: &Arc<Authority>,
+    (names, lifetime): (&[String], Lifetime),
     now: SystemTime,
 ) -> Result<Arc<OwnCertificate>, ControlError> {
-    let (authority, names) = (Arc::clone(authority), config.server_names.clone());
-    let lifetime = config.leaf_lifetime;
+    let (authority, names) = (Arc::clone(authority), names.to_vec());
     let made = move || OwnCertificate::new(authority, (names, lifetime), now);
     let made = tokio::task::spawn_blocking(made).await;
     made.map_err(|_| ControlError::Panicked("making the control plane's own certificate"))?

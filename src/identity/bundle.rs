@@ -95,6 +95,24 @@ impl TrustBundle {
         &self.roots
     }
 
+    /// These roots, and after them those of `other` that are not among them. The domain stays.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        both.roots.extend(other.roots.iter().filter(|root| !self.holds(root)).cloned());
+        both
+    }
+
+    /// Whether every root of `other` is among these.
+    #[must_use]
+    pub fn holds_all(&self, other: &Self) -> bool {
+        other.roots.iter().all(|root| self.holds(root))
+    }
+
+    fn holds(&self, root: &CertificateDer<'_>) -> bool {
+        self.roots.iter().any(|own| own == root)
+    }
+
     /// The roots as PEM text.
     #[must_use]
     pub fn to_pem(&self) -> String {

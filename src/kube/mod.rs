@@ -1,22 +1,29 @@
-//! The API server of a Kubernetes cluster, as its client: only the control plane talks to it.
+//! Kubernetes: its API server, as a client (only the control plane talks to it), and pods that get their gate.
 //!
 //! No error and no silence of the API server is ever taken for an answer.
 
 #![warn(clippy::as_conversions)]
 
+mod admission;
 mod certificate_request;
 mod cluster;
 pub mod crd;
+pub mod inject;
 mod name;
+mod namespaces;
 mod object;
 mod retry;
 mod token_review;
+mod webhook_configuration;
 
+pub use admission::{Admission, NoReview, Review};
 pub use certificate_request::{CertificateRequests, IssuerRef, RequestError, RequestStanding};
 pub use cluster::{Cluster, ClusterError, Config};
 pub use name::{ObjectName, is_name};
+pub use namespaces::{Namespaces, NotDone, Notice, NoticeWeight, Subject};
 pub use object::{Held, Holds, Object, ObjectError, ObjectVersion, Values};
 pub use retry::Patience;
 pub use token_review::{
     Account, Answer, BoundPod, Limits, LivePod, ReviewError, Reviewed, TokenReviewer,
 };
+pub use webhook_configuration::WebhookConfigurations;

@@ -17,6 +17,7 @@ mod address;
 mod body;
 mod bootstrap;
 mod callee;
+pub mod capture;
 pub mod captured;
 mod cluster;
 mod config;
@@ -27,6 +28,7 @@ mod listener;
 mod model;
 mod peer_ids;
 pub mod pod;
+pub mod probe;
 mod standing;
 mod tls;
 

@@ -40,6 +40,8 @@ pub const XDS_SOCKET: &str = "/run/hopgate/xds.sock";
 pub const AUTHZ_SOCKET: &str = "/run/hopgate/authz.sock";
 /// Envoy's admin page.
 pub const ENVOY_ADMIN_SOCKET: &str = "/run/hopgate/envoy-admin.sock";
+/// What Envoy is started with. The sidecar writes it, before it says that it has started.
+pub const ENVOY_BOOTSTRAP: &str = "/run/hopgate/envoy.json";
 /// The directory of the socket that the application may use. A volume of its own: whoever reaches the others can take the
 /// workload's private key and its place.
 pub const WORKLOAD_RUN: &str = "/run/hopgate/workload";

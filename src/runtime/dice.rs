@@ -1,5 +1,12 @@
 //! Chance, for spreading what would otherwise happen at once.
 
+/// Sixteen random bytes that nobody can guess; nothing if the system has none.
+#[must_use]
+pub fn random() -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).ok().map(|()| bytes)
+}
+
 /// One draw of 0 to 1. Without random numbers the middle is taken: the spread is lost, nothing else.
 #[must_use]
 pub fn dice() -> f64 {

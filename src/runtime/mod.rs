@@ -17,7 +17,7 @@ pub use ask::{
 };
 pub use causes::with_causes;
 pub use clock::{Clock, Moves};
-pub use dice::dice;
+pub use dice::{dice, random};
 pub use file::{
     FileError, Readers, read_bytes, read_limited, read_secret, read_secret_of, write_atomic,
 };

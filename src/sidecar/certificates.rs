@@ -44,6 +44,9 @@ pub(super) struct Told {
     pub(super) words: Words,
 }
 
+/// The condition that Envoy uses the certificate.
+pub(super) const IN_USE: &str = "certificate-in-use";
+
 type SecretServer = SecretDiscoveryServiceServer<SecretService>;
 
 impl Certificates {
@@ -78,7 +81,7 @@ impl Certificates {
         count_secrets(metrics, &status);
         let in_use = in_use::Shown::new(metrics);
         if let Some(places) = places(config) {
-            let ready = ready.require("certificate-in-use");
+            let ready = ready.require(IN_USE);
             let shown = (ready, in_use.clone());
             let task = in_use::InUseTask::new(places, identity.clone(), shown, tasks.drain());
             tasks.spawn("certificate-in-use", task.run());
@@ -154,7 +157,9 @@ fn material(
 fn places(config: &Config) -> Option<InUseConfig> {
     let sds = config.sds.as_ref()?;
     let captured = config.capture.as_ref().map(|capture| capture.admin.clone());
-    let admin = captured.or_else(|| config.envoy.as_ref().map(|envoy| envoy.admin.clone()));
+    let listed = config.envoy.as_ref().map(|envoy| envoy.admin.clone());
+    let of_pod = config.pod.as_ref().map(|pod| pod.envoy_admin.clone());
+    let admin = captured.or(listed).or(of_pod);
     let default = admin.map(|admin| InUseConfig { admin: Some(admin), listeners: Vec::new() });
     sds.in_use.clone().or(default)
 }

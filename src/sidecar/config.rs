@@ -12,6 +12,7 @@ use super::discovery::DiscoveryConfig;
 use super::doors::{self, DoorAddress, DoorConfig};
 use super::ext_authz::CheckLimits;
 use super::outbound::OutboundConfig;
+use super::pod::PodConfig;
 use super::sds::config::Sds;
 use super::workload_api::{self, WorkloadApiConfig};
 use crate::authz::CallerAttributes;
@@ -66,6 +67,9 @@ pub struct Config {
     /// When whoever sends bad credentials has to wait.
     #[serde(default, deserialize_with = "present")]
     pub brake: Option<BrakeConfig>,
+    /// What it does for its pod on Kubernetes.
+    #[serde(default, deserialize_with = "present")]
+    pub pod: Option<PodConfig>,
     /// How long requests in flight may take once the process is told to stop.
     #[serde(default = "default_drain_timeout", with = "humantime_serde")]
     pub drain_timeout: Duration,
@@ -83,9 +87,11 @@ pub struct Config {
 pub struct Workload {
     /// The mesh's trust domain, such as `mesh.example`.
     pub trust_domain: String,
-    /// Its namespace: only policies and providers of this namespace apply.
+    /// Its namespace: only policies and providers of this namespace apply. A variable may say it instead.
+    #[serde(default)]
     pub namespace: String,
-    /// Its service account.
+    /// Its service account. A variable may say it instead.
+    #[serde(default)]
     pub service_account: String,
     /// Its labels, for the selectors of policies.
     #[serde(default)]
@@ -230,6 +236,9 @@ impl Config {
             resolve_address(&mut outbound.listen);
             outbound.tokens.iter_mut().for_each(|target| target.resolve(base));
         }
+        if let Some(pod) = &mut self.pod {
+            pod.resolve(base);
+        }
         if let Some(directory) = &mut self.state_dir {
             *directory = base.join(&*directory);
         }
@@ -299,6 +308,9 @@ impl Config {
             ));
         }
         self.check_capture()?;
+        if let Some(pod) = &self.pod {
+            pod.validate()?;
+        }
         doors::validate(&self.doors)?;
         self.forward_rules()?;
         self.identity()
@@ -335,6 +347,7 @@ impl Config {
             "workloadApi": self.workload_api.as_ref().map(WorkloadApiConfig::to_json),
             "admin": { "listen": self.admin.listen }, "discovery": self.discovery.to_json(),
             "stateDir": self.state_dir,
+            "pod": self.pod.as_ref().map(PodConfig::to_json),
             "outbound": self.outbound.as_ref().map(|outbound| json!({
                 "listen": outbound.listen,
                 "targets": outbound.tokens.iter().map(|target| &target.name).collect::<Vec<_>>(),

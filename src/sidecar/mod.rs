@@ -1,6 +1,7 @@
 //! The process beside a workload: ext_authz, SDS and admin, composed.
 
 mod ads;
+mod any_server;
 mod authn_metrics;
 mod callers;
 mod certificates;
@@ -16,6 +17,7 @@ mod in_force;
 mod in_use;
 mod judging;
 mod outbound;
+pub mod pod;
 mod referenced;
 mod reload;
 mod resources;
@@ -45,6 +47,7 @@ pub use doors::{DoorAddress, DoorConfig, DoorProxy, InvalidDoorAddress};
 pub use ext_authz::{CheckLimits, ExtAuthz};
 pub use in_use::InUseConfig;
 pub use outbound::OutboundConfig;
+pub use pod::{PodAddresses, PodConfig};
 pub use referenced::{Unreadable, referenced_files};
 pub use resources::{
     Counts, InvalidResources, Resources, identity_providers, mesh_policy, resource_texts,
@@ -89,6 +92,8 @@ pub struct Addresses {
     pub workload_api: Option<Address>,
     /// Tokens of the application's own calls.
     pub outbound: Option<Address>,
+    /// What the pod's network reaches.
+    pub pod: Option<PodAddresses>,
     /// Admin.
     pub admin: Address,
 }
@@ -153,6 +158,9 @@ pub enum StartError {
     /// Tokens of the application's own calls cannot be had.
     #[error(transparent)]
     Outbound(#[from] crate::authn::InvalidTarget),
+    /// TLS to the application cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
     /// The system has no randomness.
     #[error(transparent)]
     Randomness(#[from] crate::authn::NoRandomness),
@@ -211,6 +219,10 @@ impl Bound {
         )
         .await?;
         let tokens = outbound(&config, &clock, &metrics, &mut tasks).await?;
+        let pod = match &config.pod {
+            Some(pod) => Some(pod::start(pod, (&ready, &metrics), &mut tasks).await?),
+            None => None,
+        };
         let admin = config.admin.listen.bind().await?;
         let addresses = Addresses {
             ext_authz: addresses,
@@ -218,6 +230,7 @@ impl Bound {
             sds,
             workload_api,
             outbound: tokens.as_ref().map(|(address, _)| address.clone()),
+            pod,
             admin: admin.address().map_err(StartError::Address)?,
         };
         let tokens = tokens.map(|(_, tokens)| tokens);

@@ -7,3 +7,4 @@ mod crds;
 mod objects;
 mod reviews;
 mod signer;
+mod webhooks;

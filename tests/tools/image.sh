@@ -33,11 +33,32 @@ for candidate in "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt /etc/pk
 done
 [ -n "$authorities" ] || die "this machine has no CA certificates to put into the image" "install the package ca-certificates"
 
+PATH=$PATH:/usr/sbin:/sbin
+command -v nft >/dev/null || apt nftables || die "nft is missing" "install nftables: the init step of a pod needs it"
+
 lock image
 rm -rf target/image
 mkdir -p target/image
 install -m 755 "$binary" target/image/hopgate
 install -m 644 "$authorities" target/image/ca-certificates.crt
+
+# nft, each library under the name that it is looked for, and whose work they are.
+nft_root=target/image/nft
+mkdir -p "$nft_root/usr/sbin"
+install -m 755 "$(command -v nft)" "$nft_root/usr/sbin/nft"
+libraries=$(ldd "$nft_root/usr/sbin/nft" | grep -o '/[^ ]*') || die "ldd does not tell the libraries of nft"
+for library in $libraries; do
+  install -D -m 755 "$library" "$nft_root$library"
+  file=$(realpath "$library")
+  # Debian's own list has some of them without the /usr that they are in.
+  package=$({ dpkg -S "$file" || dpkg -S "${file#/usr}"; } 2>/dev/null | cut -d: -f1) || continue
+  copyright=/usr/share/doc/$package/copyright
+  [ ! -e "$copyright" ] || install -D -m 644 "$copyright" "$nft_root$copyright"
+done
+[ ! -e /usr/share/doc/nftables/copyright ] || install -D -m 644 /usr/share/doc/nftables/copyright "$nft_root/usr/share/doc/nftables/copyright"
+if [ "$(id -u)" = 0 ]; then
+  chroot "$nft_root" /usr/sbin/nft --version >/dev/null || die "nft does not run with what was packed beside it"
+fi
 
 say "packing the image"
 store=$(mktemp -d "$cache/image.XXXXXX")
@@ -48,5 +69,5 @@ b=(buildah --root "$store/storage" --runroot "$store/run" --storage-driver vfs)
 "${b[@]}" push --quiet --digestfile "$store/digest" hopgate:latest "oci-archive:$archive.new:hopgate:latest" >/dev/null
 mv "$archive.new" "$archive"
 echo "image:  $archive"
-echo "size:   $(stat -c %s "$archive") bytes (binary $(stat -c %s "$binary") bytes)"
+echo "size:   $(stat -c %s "$archive") bytes (binary $(stat -c %s "$binary") bytes, nft with its libraries $(du -sb "$nft_root" | cut -f1) bytes)"
 echo "digest: $(cat "$store/digest")"

@@ -14,6 +14,9 @@ command -v curl >/dev/null || apt curl || die "curl is missing" "install it"
 # Keys of a Kubernetes API server, and certificate requests that others make.
 command -v openssl >/dev/null || apt openssl || die "openssl is missing" "install it"
 
+# Connections are captured in network namespaces.
+"$root/tests/tools/netfilter.sh" || say "there is no nft or iptables: the tests that need it will fail"
+
 # Without one of these the other tests still run, and those that need it fail with the reason.
 if HOPGATE_KEYCLOAK=$("$root/tests/tools/keycloak.sh"); then
   export HOPGATE_KEYCLOAK

@@ -4,10 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::Method;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,6 +14,7 @@ use super::InUseConfig;
 use super::judge::InUse;
 use crate::identity::{Leaf, WorkloadIdentity};
 use crate::mesh::Endpoint;
+use crate::sidecar::any_server::AnyServer;
 use crate::sidecar::envoy_admin::{DEADLINE, Failed, ask};
 
 /// Looks everywhere. The first place where the certificate is not in use decides.
@@ -106,10 +105,11 @@ fn number(serial: &str) -> &str {
     serial.trim_start_matches('0')
 }
 
-/// The certificate that a listener shows, with proof that it has the key.
+/// The certificate that a listener shows, with proof that it has the key: it is compared with the one that is known, byte by
+/// byte, and nothing is sent.
 async fn handshake(listener: SocketAddr, identity: &WorkloadIdentity) -> Result<InUse, Failed> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = Arc::new(Noted(Arc::clone(&provider)));
+    let verifier = Arc::new(AnyServer::new(Arc::clone(&provider)));
     let svid = &identity.svid;
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -138,54 +138,4 @@ fn reachable(listener: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, listener.port())
-}
-
-/// Takes whatever certificate the listener shows, if the listener has its key. Nothing is sent on the connection and
-/// nothing read: the certificate is compared with the one that is known, byte by byte.
-#[derive(Debug)]
-struct Noted(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Noted {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

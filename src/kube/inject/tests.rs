@@ -1,0 +1,524 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::identity::TrustDomain;
+
+fn settings(more: &Value) -> Settings {
+    let mut injection = json!({
+        "image": "registry.example/hopgate:1",
+        "envoyImage": "registry.example/envoy:1",
+        "control": "https://hopgate-control.hopgate-system.svc:15012",
+    });
+    injection.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let injection: Injection = serde_json::from_value(injection).unwrap();
+    injection.validate().unwrap();
+    let trust_domain = TrustDomain::parse("demo.mesh").unwrap();
+    Settings { trust_domain, audience: "hopgate".to_owned(), injection }
+}
+
+fn key() -> ProbeKey {
+    ProbeKey::from([7; 16])
+}
+
+fn pod(metadata: &Value, more: &Value) -> Value {
+    let mut spec = json!({ "containers": [{ "name": "app", "image": "app:1", "ports": [{ "name": "http", "containerPort": 8080 }] }] });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({ "metadata": metadata, "spec": spec })
+}
+
+fn enabled() -> Namespace {
+    Namespace { labels: [(INJECT.to_owned(), "enabled".to_owned())].into() }
+}
+
+fn outcome(pod: &Value) -> Result<Outcome, Refused> {
+    inject(pod, &enabled(), &settings(&json!({})), &key())
+}
+
+fn injected(pod: &Value) -> Value {
+    match outcome(pod).unwrap() {
+        Outcome::Injected { pod, remarks: _ } => pod,
+        Outcome::Skipped(skip) => panic!("skipped: {skip}"),
+    }
+}
+
+fn skipped(pod: &Value) -> Skip {
+    match outcome(pod).unwrap() {
+        Outcome::Skipped(skip) => skip,
+        Outcome::Injected { .. } => panic!("injected"),
+    }
+}
+
+/// The sidecar's configuration, as the kubelet hands it over.
+fn config(pod: &Value) -> Value {
+    let env = pod["spec"]["initContainers"][1]["env"].as_array().unwrap();
+    let text = env.iter().find(|var| var["name"] == "HOPGATE_SIDECAR_CONFIG_TEXT").unwrap();
+    serde_json::from_str(&text["value"].as_str().unwrap().replace("$$", "$")).unwrap()
+}
+
+#[test]
+fn the_gate_starts_in_its_order_before_everything_of_the_pod() {
+    let pod = injected(&pod(&json!({}), &json!({ "initContainers": [{ "name": "migrate" }] })));
+    let names: Vec<&str> = pod["spec"]["initContainers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|container| container["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["hopgate-capture", "hopgate", "envoy", "migrate"]);
+    let restarts = |at: usize| pod["spec"]["initContainers"][at]["restartPolicy"] == "Always";
+    assert_eq!([0, 1, 2, 3].map(restarts), [false, true, true, false]);
+    for at in [1, 2] {
+        assert!(pod["spec"]["initContainers"][at]["startupProbe"].is_object());
+    }
+}
+
+#[test]
+fn what_runs_for_long_passes_pod_security_restricted() {
+    let pod = injected(&pod(&json!({}), &json!({})));
+    for (at, user) in [(1, 1338), (2, 1337)] {
+        assert_eq!(
+            pod["spec"]["initContainers"][at]["securityContext"],
+            json!({
+                "runAsUser": user, "runAsGroup": 1337, "runAsNonRoot": true, "privileged": false,
+                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                "capabilities": { "drop": ["ALL"] }, "seccompProfile": { "type": "RuntimeDefault" },
+            })
+        );
+    }
+    let capture = &pod["spec"]["initContainers"][0]["securityContext"];
+    assert_eq!(capture["capabilities"], json!({ "drop": ["ALL"], "add": ["NET_ADMIN"] }));
+    let cni = settings(&json!({ "capture": "Cni" }));
+    let plain = json!({ "metadata": {}, "spec": { "containers": [{ "name": "app" }] } });
+    let Outcome::Injected { pod, remarks } = inject(&plain, &enabled(), &cni, &key()).unwrap()
+    else {
+        panic!("skipped")
+    };
+    let capture = &pod["spec"]["initContainers"][0];
+    assert_eq!(capture["args"], json!(["capture", "check"]));
+    assert_eq!(capture["securityContext"]["capabilities"], json!({ "drop": ["ALL"] }));
+    assert_eq!(capture["securityContext"]["runAsNonRoot"], true);
+    assert!(remarks.is_empty());
+}
+
+#[test]
+fn the_pods_word_counts_before_that_of_its_namespace() {
+    let with = |metadata: &Value, labels: &Value| {
+        let labels = serde_json::from_value(labels.clone()).unwrap();
+        inject(&pod(metadata, &json!({})), &Namespace { labels }, &settings(&json!({})), &key())
+    };
+    let gets = |metadata: Value, labels: Value| match with(&metadata, &labels).unwrap() {
+        Outcome::Injected { .. } => "injected",
+        Outcome::Skipped(skip) => skip.reason(),
+    };
+    let label = |value: &str| json!({ "labels": { INJECT: value } });
+    let annotation = |value: &str| json!({ "annotations": { INJECT: value } });
+    let (on, off) = (json!({ INJECT: "enabled" }), json!({ INJECT: "disabled" }));
+    assert_eq!(gets(json!({}), json!({})), "NotAsked");
+    assert_eq!(gets(json!({}), on.clone()), "injected");
+    assert_eq!(gets(json!({}), off.clone()), "OptedOut");
+    assert_eq!(gets(label("enabled"), off.clone()), "injected");
+    assert_eq!(gets(annotation("enabled"), json!({})), "injected");
+    assert_eq!(gets(label("disabled"), on.clone()), "OptedOut");
+    assert_eq!(gets(annotation("disabled"), on.clone()), "OptedOut");
+    let mut both = label("enabled");
+    both["annotations"] = json!({ INJECT: "disabled" });
+    assert_eq!(with(&both, &on), Err(Refused::Contradiction(INJECT)));
+    for bad in ["true", "", "Enabled"] {
+        assert!(matches!(with(&label(bad), &on), Err(Refused::Value { .. })), "{bad}");
+        assert!(matches!(with(&json!({}), &json!({ INJECT: bad })), Err(Refused::Value { .. })));
+    }
+    let canary = json!({ INJECT: "enabled", REVISION: "canary" });
+    assert_eq!(gets(json!({}), canary.clone()), "OtherRevision");
+    assert_eq!(gets(json!({ "labels": { REVISION: "default" } }), canary), "injected");
+    assert_eq!(gets(json!({ "labels": { REVISION: "canary" } }), on), "OtherRevision");
+}
+
+#[test]
+fn what_can_have_no_gate_is_told_and_never_half_injected() {
+    let none = json!({});
+    let cases = [
+        (pod(&none, &json!({ "hostNetwork": true })), "HostNetwork"),
+        (pod(&none, &json!({ "os": { "name": "windows" } })), "Windows"),
+        (pod(&none, &json!({ "nodeSelector": { "kubernetes.io/os": "windows" } })), "Windows"),
+        (pod(&none, &json!({ "securityContext": { "runAsUser": 1337 } })), "GateUser"),
+        (
+            pod(
+                &none,
+                &json!({ "initContainers": [{ "name": "i", "securityContext": { "runAsUser": 1338 } }] }),
+            ),
+            "GateUser",
+        ),
+        (
+            pod(&json!({ "annotations": { "kubernetes.io/config.mirror": "x" } }), &none),
+            "NoServiceAccount",
+        ),
+    ];
+    let strict = settings(&json!({ "unguarded": "Refuse" }));
+    for (pod, reason) in cases {
+        let skip = skipped(&pod);
+        assert_eq!(skip.reason(), reason);
+        assert!(skip.is_unguarded());
+        let refused = inject(&pod, &enabled(), &strict, &key());
+        assert_eq!(refused, Err(Refused::Unguarded(skip)));
+    }
+    // The container's own user counts, not the pod's.
+    let own = json!({ "securityContext": { "runAsUser": 1337 }, "containers": [{ "name": "app", "securityContext": { "runAsUser": 1000 } }] });
+    injected(&pod(&none, &own));
+    injected(&pod(&none, &json!({ "hostNetwork": false, "os": { "name": "linux" } })));
+}
+
+#[test]
+fn probes_go_to_the_sidecar_which_asks_the_application() {
+    let app = json!({
+        "name": "app",
+        "ports": [{ "name": "http", "containerPort": 8080 }, { "containerPort": 53, "protocol": "UDP" }],
+        "startupProbe": { "grpc": { "port": 9000, "service": "orders" }, "periodSeconds": 3 },
+        "livenessProbe": { "tcpSocket": { "port": "http" }, "timeoutSeconds": 4 },
+        "readinessProbe": { "httpGet": { "path": "ready?x=$(HOME)", "port": "http", "scheme": "HTTPS",
+            "httpHeaders": [{ "name": "Host", "value": "orders" }] }, "failureThreshold": 7 },
+        "lifecycle": {
+            "postStart": { "httpGet": { "port": 8080 } },
+            "preStop": { "exec": { "command": ["true"] } },
+        },
+    });
+    let beside = json!({ "name": "beside", "restartPolicy": "Always", "livenessProbe": { "httpGet": { "port": 81 } } });
+    let start = json!({ "name": "start" });
+    let other = json!({ "name": "other", "livenessProbe": { "exec": { "command": ["true"] } },
+        "readinessProbe": { "httpGet": { "port": 80, "host": "127.0.0.1" } } });
+    let spec = json!({ "initContainers": [start, beside], "containers": [app, other], "terminationGracePeriodSeconds": 45 });
+    let pod = injected(&pod(&json!({}), &spec));
+    let at = |name: &str| json!({ "path": format!("/probe/{}/{name}", "07".repeat(16)), "port": 15020, "scheme": "HTTP" });
+    let app = &pod["spec"]["containers"][0];
+    assert_eq!(
+        app["startupProbe"],
+        json!({ "periodSeconds": 3, "httpGet": at("app/startupProbe") })
+    );
+    assert_eq!(
+        app["livenessProbe"],
+        json!({ "timeoutSeconds": 4, "httpGet": at("app/livenessProbe") })
+    );
+    assert_eq!(
+        app["readinessProbe"],
+        json!({ "failureThreshold": 7, "httpGet": at("app/readinessProbe") })
+    );
+    assert_eq!(app["lifecycle"]["postStart"], json!({ "httpGet": at("app/postStart") }));
+    assert_eq!(app["lifecycle"]["preStop"], json!({ "exec": { "command": ["true"] } }));
+    let other = &pod["spec"]["containers"][1];
+    assert_eq!(other["livenessProbe"], json!({ "exec": { "command": ["true"] } }));
+    assert_eq!(other["readinessProbe"], json!({ "httpGet": { "port": 80, "host": "127.0.0.1" } }));
+    assert_eq!(other["lifecycle"]["preStop"], json!({ "sleep": { "seconds": 5 } }));
+    assert_eq!(
+        config(&pod)["pod"]["probes"],
+        json!({ "key": "07".repeat(16), "list": [
+            { "name": "beside/livenessProbe", "ask": { "http": { "scheme": "HTTP", "port": 81, "path": "/", "headers": [] } }, "timeout": "1s" },
+            { "name": "app/startupProbe", "ask": { "grpc": { "port": 9000, "service": "orders" } }, "timeout": "1s" },
+            { "name": "app/livenessProbe", "ask": { "tcp": { "port": 8080 } }, "timeout": "4s" },
+            { "name": "app/readinessProbe", "ask": { "http": { "scheme": "HTTPS", "port": 8080, "path": "/ready?x=$(HOME)",
+                "headers": [{ "name": "Host", "value": "orders" }] } }, "timeout": "1s" },
+            { "name": "app/postStart", "ask": { "http": { "scheme": "HTTP", "port": 8080, "path": "/", "headers": [] } }, "timeout": "5m" },
+        ]})
+    );
+}
+
+#[test]
+fn nothing_that_the_kubelet_would_replace_stands_in_the_configuration() {
+    let probe = json!({ "containers": [{ "name": "app", "livenessProbe": { "httpGet": { "port": 80, "path": "/$(HOME)$$" } } }] });
+    let pod = injected(&pod(&json!({}), &probe));
+    let asked = &config(&pod)["pod"]["probes"]["list"][0]["ask"]["http"]["path"];
+    assert_eq!(asked, "/$(HOME)$$");
+    let env = pod["spec"]["initContainers"][1]["env"].as_array().unwrap();
+    let text = env.last().unwrap()["value"].as_str().unwrap();
+    assert!(text.contains("/$$(HOME)$$$$"), "{text}");
+}
+
+#[test]
+fn annotations_change_what_they_may_and_no_more() {
+    let annotated = |name: &str, value: &str| {
+        let metadata = json!({ "annotations": { format!("hopgate.dev/{name}"): value } });
+        outcome(&pod(&metadata, &json!({})))
+    };
+    for (name, bad) in [
+        ("exclude-inbound-ports", "8080,"),
+        ("exclude-inbound-ports", "15006"),
+        ("exclude-outbound-ports", "all"),
+        ("exclude-outbound-cidrs", "10.0.0.1/8"),
+        ("exclude-uids", "-1"),
+        ("log-level", "loud"),
+        ("resources", "{}x"),
+        ("resources", r#"{"app":{}}"#),
+        ("resources", r#"{"envoy":{"limits":{"memory":"lots"}}}"#),
+        ("image", "mine:1"),
+        ("exclude-outbound-port", "5432"),
+        ("security-context", "{}"),
+    ] {
+        assert!(annotated(name, bad).is_err(), "{name}: {bad}");
+    }
+    let hint = annotated("exclude-outbound-port", "5432").unwrap_err().to_string();
+    assert!(hint.contains("did you mean `hopgate.dev/exclude-outbound-ports`"), "{hint}");
+    let metadata = json!({ "annotations": {
+        "hopgate.dev/exclude-inbound-ports": "9090",
+        "hopgate.dev/exclude-outbound-ports": "5432",
+        "hopgate.dev/exclude-outbound-cidrs": "10.1.0.0/16",
+        "hopgate.dev/exclude-uids": "1000",
+        "hopgate.dev/log-level": "debug",
+        "hopgate.dev/resources": r#"{"envoy":{"limits":{"memory":"2Gi"}}}"#,
+    }});
+    let mesh = settings(
+        &json!({ "exclude": { "outboundCidrs": "10.0.0.0/16,169.254.169.254/32", "outboundPorts": "53" } }),
+    );
+    let Outcome::Injected { pod, .. } =
+        inject(&pod(&metadata, &json!({})), &enabled(), &mesh, &key()).unwrap()
+    else {
+        panic!("skipped")
+    };
+    let start = &pod["spec"]["initContainers"];
+    assert_eq!(
+        start[0]["args"],
+        json!([
+            "capture",
+            "up",
+            "--exclude-inbound-ports",
+            "9090",
+            "--exclude-outbound-ports",
+            "53,5432",
+            "--exclude-outbound-cidrs",
+            "10.0.0.0/15,169.254.169.254/32",
+            "--exclude-uids",
+            "1000"
+        ])
+    );
+    let env = start[1]["env"].as_array().unwrap();
+    assert!(env.contains(&json!({ "name": "HOPGATE_LOG", "value": "debug" })));
+    let args = start[2]["args"].as_array().unwrap();
+    assert_eq!(args.last().unwrap(), "debug");
+    assert_eq!(
+        start[2]["resources"],
+        json!({ "requests": { "cpu": "50m", "memory": "96Mi" }, "limits": { "memory": "2Gi" } })
+    );
+    assert_eq!(start[1]["resources"]["limits"], json!({ "memory": "192Mi" }));
+}
+
+#[test]
+fn what_the_gate_needs_for_itself_is_not_to_be_taken() {
+    let none = json!({});
+    let refused = |more: Value| outcome(&pod(&none, &more)).unwrap_err();
+    let port = json!({ "containers": [{ "name": "app", "ports": [{ "containerPort": 15020 }] }] });
+    assert_eq!(refused(port), Refused::Port { container: "app".into(), port: 15020 });
+    let udp = json!({ "containers": [{ "name": "app", "ports": [{ "containerPort": 15020, "protocol": "UDP" }] }] });
+    injected(&pod(&none, &udp));
+    let name =
+        refused(json!({ "initContainers": [{ "name": "envoy", "restartPolicy": "Always" }] }));
+    assert_eq!(name, Refused::ContainerName("envoy".into()));
+    let volume = refused(json!({ "volumes": [{ "name": "hopgate-run" }] }));
+    assert_eq!(volume, Refused::VolumeName("hopgate-run".into()));
+    let probe = json!({ "containers": [{ "name": "app", "livenessProbe": { "httpGet": { "port": "web" } } }] });
+    assert_eq!(
+        refused(probe),
+        Refused::NamedPort {
+            container: "app".into(),
+            field: "livenessProbe".into(),
+            port: "web".into()
+        }
+    );
+    for bad in [
+        json!({ "containers": [{ "name": "app", "livenessProbe": { "httpGet": { "port": 15021 } } }] }),
+        json!({ "containers": [{ "name": "app", "livenessProbe": { "httpGet": { "port": 0 } } }] }),
+        json!({ "containers": [{ "name": "app", "livenessProbe": { "httpGet": { "port": 80, "path": "/a b" } } }] }),
+        json!({ "containers": [{ "name": "app", "livenessProbe": { "httpGet": { "port": 80 }, "grpc": { "port": 80 } } }] }),
+        json!({ "containers": [{ "name": "app", "livenessProbe": { "tcpSocket": {} } }] }),
+        json!({ "containers": "app" }),
+        json!({ "hostNetwork": "yes" }),
+    ] {
+        assert!(outcome(&pod(&none, &bad)).is_err(), "{bad}");
+    }
+    for bad in [
+        json!({}),
+        json!([]),
+        json!({ "spec": {} }),
+        json!({ "metadata": [], "spec": { "containers": [] } }),
+    ] {
+        assert!(matches!(outcome(&bad), Err(Refused::Unreadable { .. })), "{bad}");
+    }
+    // Only claimed: the gate is not there.
+    let claimed = json!({ "annotations": { INJECTED: "x" } });
+    injected(&pod(&claimed, &none));
+}
+
+#[test]
+fn hooks_of_jobs_and_of_those_who_have_one_stay() {
+    let job = injected(&pod(&json!({}), &json!({ "restartPolicy": "OnFailure" })));
+    assert!(job["spec"]["containers"][0].get("lifecycle").is_none());
+    let settings = settings(&json!({ "stopDelay": "0s" }));
+    let Outcome::Injected { pod, .. } =
+        inject(&pod(&json!({}), &json!({})), &enabled(), &settings, &key()).unwrap()
+    else {
+        panic!("skipped")
+    };
+    assert!(pod["spec"]["containers"][0].get("lifecycle").is_none());
+}
+
+#[test]
+fn an_owner_hears_what_may_surprise() {
+    let mut namespace = enabled();
+    namespace.labels.insert("pod-security.kubernetes.io/enforce".into(), "restricted".into());
+    let pod = pod(&json!({}), &json!({ "shareProcessNamespace": true }));
+    let told = |more: Value| match inject(&pod, &namespace, &settings(&more), &key()).unwrap() {
+        Outcome::Injected { remarks, .. } => remarks.concat(),
+        Outcome::Skipped(skip) => panic!("{skip}"),
+    };
+    let both = told(json!({}));
+    assert!(both.contains("NET_ADMIN") && both.contains("shareProcessNamespace"), "{both}");
+    assert!(!told(json!({ "capture": "Cni" })).contains("NET_ADMIN"));
+}
+
+#[test]
+fn settings_that_cannot_work_are_errors() {
+    let good = json!({ "image": "i", "envoyImage": "e", "control": "https://c:1" });
+    for (field, bad) in [
+        ("image", json!("")),
+        ("envoyImage", json!("a b")),
+        ("control", json!("http://c:1")),
+        ("revision", json!("A")),
+        ("trustConfigMap", json!("a..b")),
+        ("tokenLifetime", json!("9m")),
+        ("stopDelay", json!("1500ms")),
+        ("envoyConcurrency", json!(0)),
+        ("capture", json!("None")),
+        ("logLevel", json!("loud")),
+        ("exclude", json!({ "ports": "1" })),
+        ("exclude", json!({ "inboundPorts": "15001" })),
+        ("resources", json!({ "app": {} })),
+        ("priority", json!(1)),
+    ] {
+        let mut written = good.clone();
+        written[field] = bad.clone();
+        let read: Result<Injection, _> = serde_json::from_value(written);
+        let error = match read {
+            Err(error) => error.to_string(),
+            Ok(injection) => injection.validate().unwrap_err().to_string(),
+        };
+        assert!(!error.is_empty(), "{field}: {bad}");
+    }
+}
+
+/// Pods as the API server takes them, with whatever may stand in them beside.
+fn any_pod() -> impl Strategy<Value = Value> {
+    let port = prop_oneof![(1_u16..15000).prop_map(|port| json!(port)), Just(json!("http"))];
+    let handler = prop_oneof![
+        port.clone().prop_map(|port| json!({ "httpGet": { "path": "/a$b", "port": port } })),
+        port.prop_map(|port| json!({ "tcpSocket": { "port": port } })),
+        (1_u16..15000).prop_map(|port| json!({ "grpc": { "port": port } })),
+        Just(json!({ "exec": { "command": ["a"] } })),
+        Just(json!({ "httpGet": { "port": 80, "host": "elsewhere" } })),
+    ];
+    let probe = proptest::option::of(handler);
+    let container = (probe.clone(), probe.clone(), probe, any::<bool>()).prop_map(
+        |(live, ready, stop, known)| {
+            let mut container =
+                json!({ "image": "a", "ports": [{ "name": "http", "containerPort": 80 }] });
+            let fields = [("livenessProbe", live), ("readinessProbe", ready)];
+            for (name, probe) in fields {
+                if let Some(probe) = probe {
+                    container[name] = probe;
+                }
+            }
+            match stop {
+                Some(stop) if stop.get("grpc").is_none() => {
+                    container["lifecycle"] = json!({ "preStop": stop })
+                }
+                Some(_) => container["lifecycle"] = Value::Null,
+                None => {}
+            }
+            if known {
+                container["aFieldOfTomorrow"] = json!({ "x": [1, 2.5, null] });
+            }
+            container
+        },
+    );
+    let list = proptest::collection::vec(container, 1..4).prop_map(|mut containers| {
+        for (number, container) in containers.iter_mut().enumerate() {
+            container["name"] = json!(format!("c{number}"));
+        }
+        containers
+    });
+    let init = proptest::collection::vec(any::<bool>(), 0..3).prop_map(|restarts| {
+        let mut containers = Vec::new();
+        for (number, restarts) in restarts.into_iter().enumerate() {
+            let mut container = json!({ "name": format!("i{number}") });
+            if restarts {
+                container["restartPolicy"] = json!("Always");
+            }
+            containers.push(container);
+        }
+        containers
+    });
+    let policy = prop_oneof![Just(None), Just(Some("Always")), Just(Some("Never"))];
+    (list, init, policy, any::<[bool; 3]>()).prop_map(
+        |(containers, init, policy, [null, meta, volumes])| {
+            let mut pod =
+                json!({ "spec": { "containers": containers, "unknown": [true] }, "status": {} });
+            if !init.is_empty() {
+                pod["spec"]["initContainers"] = json!(init);
+            } else if null {
+                pod["spec"]["initContainers"] = Value::Null;
+            }
+            if let Some(policy) = policy {
+                pod["spec"]["restartPolicy"] = json!(policy);
+            }
+            pod["metadata"] = if meta {
+                json!({ "labels": { "app": "a$(B)" }, "annotations": null })
+            } else {
+                json!({})
+            };
+            if volumes {
+                pod["spec"]["volumes"] = json!([{ "name": "data", "emptyDir": {} }]);
+            }
+            pod
+        },
+    )
+}
+
+proptest! {
+    /// Twice is once; what is the pod's own stays, but for its probes and hooks; and the sidecar's table holds exactly those.
+    #[test]
+    fn injecting_twice_changes_nothing_and_nothing_is_lost(pod in any_pod()) {
+        let once = injected(&pod);
+        prop_assert_eq!(outcome(&once).unwrap(), Outcome::Skipped(Skip::AlreadyInjected));
+        let own = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let init = own(&once["spec"]["initContainers"]);
+        prop_assert_eq!(init.len(), own(&pod["spec"]["initContainers"]).len() + 3);
+        let mut sent = 0;
+        for field in ["containers", "initContainers"] {
+            let after = own(&once["spec"][field]);
+            let after = if field == "initContainers" { after[3..].to_vec() } else { after };
+            for (before, after) in own(&pod["spec"][field]).iter().zip(&after) {
+                for (name, value) in before.as_object().unwrap() {
+                    if !name.ends_with("Probe") && name != "lifecycle" {
+                        prop_assert_eq!(&after[name], value);
+                    }
+                }
+                let text = after.to_string();
+                sent += text.matches("/probe/").count();
+            }
+        }
+        prop_assert_eq!(config(&once)["pod"]["probes"]["list"].as_array().unwrap().len(), sent);
+        prop_assert_eq!(&once["status"], &pod["status"]);
+        prop_assert_eq!(&once["spec"]["unknown"], &pod["spec"]["unknown"]);
+        prop_assert_eq!(own(&once["spec"]["volumes"]).len(), own(&pod["spec"]["volumes"]).len() + 4);
+    }
+
+    /// Whatever the JSON: an answer, and never a pod with half a gate.
+    #[test]
+    fn any_json_is_answered(text in "[a-z{}\\[\\]\",:0-9]{0,60}", field in "(spec|metadata|containers|initContainers|volumes)") {
+        let value: Value = serde_json::from_str(&text).unwrap_or(json!(text));
+        let mut whole = pod(&json!({}), &json!({}));
+        match field.as_str() {
+            "spec" | "metadata" => whole[&field] = value,
+            _ => whole["spec"][&field] = value,
+        }
+        if let Ok(Outcome::Injected { pod, .. }) = outcome(&whole) {
+            prop_assert_eq!(outcome(&pod).unwrap(), Outcome::Skipped(Skip::AlreadyInjected));
+        }
+    }
+}
