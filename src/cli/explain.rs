@@ -133,7 +133,7 @@ impl Guarded {
             let file = std::path::absolute(file)?;
             let config = crate::config::sidecar(&file, crate::config::SidecarOverrides::default())?;
             let workload = config.validate()?.workload;
-            return Site::load(&config.resources, workload).map(Some);
+            return Site::load(&config.resources.files, workload).map(Some);
         }
         let (Some(namespace), false) = (namespace, resources.is_empty()) else { return Ok(None) };
         let workload = Workload {

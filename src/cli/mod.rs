@@ -131,7 +131,7 @@ pub fn main() -> ExitCode {
 fn load_for_envoy(path: &std::path::Path) -> anyhow::Result<envoy::Loaded> {
     let config = crate::config::sidecar(path, crate::config::SidecarOverrides::default())?;
     // By its certificate a workload of an alias domain comes to the gate, which then judges it as one of ours.
-    let mesh = crate::sidecar::mesh_policy(&config.resources)?;
+    let mesh = crate::sidecar::mesh_policy(&config.resources.files)?;
     let sidecar = config.for_envoy(mesh.map(|mesh| mesh.spec.aliases).unwrap_or_default())?;
     let listeners = match (config.envoy, config.capture) {
         (Some(envoy), None) => envoy::Listeners::Written(envoy),

@@ -46,9 +46,12 @@ pub(crate) struct SidecarArgs {
     /// Only check the configuration and the resources, then exit: 0 good, 2 bad
     #[arg(long)]
     validate: bool,
-    /// Files or directories of resources, instead of `resources` in the file
+    /// Files or directories of resources, instead of those under `resources` in the file
     #[arg(long, env = "HOPGATE_SIDECAR_RESOURCES", value_name = "PATH", value_delimiter = ',')]
     resources: Vec<PathBuf>,
+    /// The UID of this pod (metadata.uid), instead of `workload.podUid`
+    #[arg(long, env = "HOPGATE_SIDECAR_POD_UID", value_name = "UID")]
+    pod_uid: Option<String>,
     /// Where Envoy asks, instead of `extAuthz.listen`: IP:PORT or unix:/path
     #[arg(long, env = "HOPGATE_SIDECAR_LISTEN", value_name = "ADDRESS", value_delimiter = ',')]
     listen: Vec<Address>,
@@ -79,6 +82,7 @@ pub(crate) fn run(args: SidecarArgs, log: &LogArgs) -> anyhow::Result<ExitCode> 
         service_account: args.service_account,
         pod_address: args.pod_ip,
         resources: args.resources,
+        pod_uid: args.pod_uid,
         listen: args.listen,
         doors: args.doors,
         admin: args.admin,
@@ -101,7 +105,7 @@ pub(crate) fn run(args: SidecarArgs, log: &LogArgs) -> anyhow::Result<ExitCode> 
 
 fn validate(config: &Config) -> anyhow::Result<ExitCode> {
     let identity = config.validate()?;
-    let counts = Resources::load(&config.resources, &identity.workload)?.counts();
+    let counts = Resources::load(&config.resources.files, &identity.workload)?.counts();
     writeln!(
         std::io::stdout(),
         "good: {} policies, {} rules for {}, {} identity providers",

@@ -50,8 +50,10 @@ pub struct SidecarOverrides {
     pub service_account: Option<String>,
     /// Replaces `pod.address`, where there is a section `pod`.
     pub pod_address: Option<IpAddr>,
-    /// Replaces `resources`.
+    /// Replaces the files and directories of `resources`.
     pub resources: Vec<PathBuf>,
+    /// Replaces `workload.podUid`.
+    pub pod_uid: Option<String>,
     /// Replaces `extAuthz.listen`.
     pub listen: Vec<Address>,
     /// Replaces `listen` of the doors that are named.
@@ -100,6 +102,7 @@ fn overridden(
         service_account,
         pod_address,
         resources,
+        pod_uid,
         listen,
         doors,
         admin,
@@ -118,7 +121,10 @@ fn overridden(
         pod.address = Some(address);
     }
     if !resources.is_empty() {
-        config.resources = resources;
+        config.resources.files = resources;
+    }
+    if pod_uid.is_some() {
+        config.workload.pod_uid = pod_uid;
     }
     if !listen.is_empty() {
         config.ext_authz.listen = listen;

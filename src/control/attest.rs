@@ -37,6 +37,17 @@ pub struct KubernetesAttest {
     pub audience: String,
 }
 
+/// The cluster, where the configuration needs one.
+pub(super) async fn cluster(
+    config: &Config,
+    clock: &Clock,
+) -> Result<Option<Cluster>, ControlError> {
+    if config.attest.kubernetes.is_none() && config.resources.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Cluster::connect(&config.kubernetes, clock).await?))
+}
+
 /// The attestor that the configuration describes.
 pub(super) fn attestor(
     config: &Config,
@@ -67,12 +78,13 @@ pub(super) enum NotLearned {
 }
 
 impl Learner {
-    pub(super) async fn new(config: &Config, clock: &Clock) -> Result<Self, ControlError> {
-        let Some(KubernetesAttest { audience }) = &config.attest.kubernetes else {
-            return Ok(Self(None));
-        };
-        let cluster = Cluster::connect(&config.kubernetes, clock).await?;
-        Ok(Self(Some(TokenReviewer::new(cluster, audience, Limits::default(), clock.clone()))))
+    /// Asks `cluster`, which is there when the configuration needs one.
+    pub(super) fn new(config: &Config, cluster: Option<&Cluster>, clock: &Clock) -> Self {
+        let audience = config.attest.kubernetes.as_ref().map(|kubernetes| &kubernetes.audience);
+        let asked = cluster.cloned().zip(audience);
+        Self(asked.map(|(cluster, audience)| {
+            TokenReviewer::new(cluster, audience, Limits::default(), clock.clone())
+        }))
     }
 
     /// The task that carries questions to their end.

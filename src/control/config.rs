@@ -15,6 +15,7 @@ use super::attest::{Attest, KubernetesAttest};
 use super::authority::AuthorityConfig;
 use super::federation::{FederationConfig, InvalidFederation};
 use super::limits::Limits;
+use super::resources::ResourcesConfig;
 use super::webhooks::{InvalidWebhooks, WebhooksConfig};
 
 /// The operator's socket in the directory of the control plane.
@@ -55,6 +56,9 @@ pub struct Config {
     /// By what workloads prove themselves, beside join tokens and their own certificates.
     #[serde(default)]
     pub attest: Attest,
+    /// The resources of the cluster are told to its sidecars. Absent: none is.
+    #[serde(default)]
+    pub resources: Option<ResourcesConfig>,
     /// DNS names that workloads get in their certificates.
     #[serde(default)]
     pub dns_names: Vec<WorkloadNames>,
@@ -120,6 +124,9 @@ pub enum InvalidConfig {
         "injection: attest.kubernetes.audience is needed, pods prove themselves by a token for it"
     )]
     InjectionWithoutTokens,
+    /// The namespace of the mesh has no name.
+    #[error("resources.rootNamespace: {0:?} is no namespace")]
+    RootNamespace(String),
     /// Federation cannot work so.
     #[error(transparent)]
     Federation(#[from] InvalidFederation),
@@ -200,6 +207,9 @@ impl Config {
         }
         if let Some(webhooks) = &self.webhooks {
             webhooks.validate()?;
+        }
+        if let Some(resources) = &self.resources {
+            resources.validate()?;
         }
         self.limits.validate()?;
         match self.server_names.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {

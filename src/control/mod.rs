@@ -4,6 +4,7 @@ mod attest;
 mod authority;
 mod config;
 pub mod discovery;
+mod error;
 pub mod federation;
 mod issuer;
 mod limits;
@@ -12,6 +13,7 @@ mod operator;
 mod own;
 mod rate;
 mod refused;
+mod resources;
 mod rotation;
 mod secret_vault;
 mod signing;
@@ -29,37 +31,40 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 
 use crate::ca::{
-    Attestor, Authority, AuthorityError, JoinToken, JwtLifetime, Lifetime, TokenError, TokenStore,
-    Trust, is_reserved, workload_id,
+    Attestor, Authority, JoinToken, JwtLifetime, Lifetime, TokenStore, Trust, is_reserved,
+    workload_id,
 };
 use crate::identity::{Bundles, TrustBundle};
 use crate::kube::CertificateRequests;
 use crate::kube::Cluster;
-use crate::revocation::{RevocationError, RevocationStore};
-use crate::runtime::{Address, BindError, Clock, Listener, Ready, ReadyFlag, Tasks};
+use crate::revocation::RevocationStore;
+use crate::runtime::{Address, Clock, Listener, Ready, ReadyFlag, Tasks, with_causes};
 use crate::telemetry::Metrics;
 
 pub use attest::{Attest, KubernetesAttest};
 pub use authority::AuthorityConfig;
 pub use config::{Admin, Config, InvalidConfig, Operator};
+pub use error::ControlError;
 pub use issuer::{CertManager, IssuerError};
 pub use limits::Limits;
 pub use rate::Rate;
+pub use resources::{Admission, ResourcesConfig};
 pub use webhooks::{WebhookNames, WebhooksConfig};
 
 use attest::Learner;
 use authority::Opened;
 use discovery::{Discovery, Fleet, FleetPage, Published, Publisher};
-use federation::{Federation, FederationError, FederationHandle};
+use federation::{Federation, FederationHandle};
 pub use rotation::{
     AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, RequestStanding, Standing,
 };
 
 use issuer::{Issuer, LastRefusal};
 use own::OwnCertificate;
+use resources::Controller;
 use rotation::Rotation;
 use signing::Signing;
-use webhooks::Webhooks;
+use webhooks::{Judge, Webhooks};
 
 /// The longest that a request takes once its turn has come, and before it waits for one.
 const SERVICE: Duration = Duration::from_secs(10);
@@ -89,64 +94,10 @@ pub struct Control {
     serving: ReadyFlag,
     publisher: Publisher,
     fleet: Fleet,
+    /// What is told of the cluster's resources; `None` where nothing is.
+    resources: Option<Controller>,
     metrics: Metrics,
     webhooks: Option<Webhooks>,
-}
-
-/// A control plane cannot start, or a token cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The authority is at fault.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// The tokens are at fault.
-    #[error(transparent)]
-    Tokens(#[from] TokenError),
-    /// The revocations are at fault.
-    #[error(transparent)]
-    Revocations(#[from] RevocationError),
-    /// The configuration is at fault.
-    #[error(transparent)]
-    Config(#[from] InvalidConfig),
-    /// The workload is no workload.
-    #[error(transparent)]
-    Workload(#[from] crate::ca::InvalidWorkload),
-    /// Nobody gets a token for the control plane itself.
-    #[error("this workload is reserved for the control plane")]
-    Reserved,
-    /// The address cannot be bound.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The system does not tell the address.
-    #[error("the bound address is not known")]
-    Address(#[source] std::io::Error),
-    /// Federation cannot be set up.
-    #[error(transparent)]
-    Federation(#[from] FederationError),
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
-    /// A foreign authority is at fault.
-    #[error(transparent)]
-    X509(#[from] crate::ca::InvalidX509Proof),
-    /// DNS names of workloads are at fault.
-    #[error(transparent)]
-    DnsNames(#[from] crate::ca::InvalidNames),
-    /// The issuing certificate cannot be had.
-    #[error(transparent)]
-    Issuer(#[from] IssuerError),
-    /// The Kubernetes API server cannot be asked.
-    #[error("kubernetes")]
-    Kubernetes(#[from] crate::kube::ClusterError),
-    /// The root makes no verifier of clients.
-    #[error("the root cannot verify clients")]
-    Verifier(#[from] rustls::server::VerifierBuilderError),
-    /// A part of the program failed.
-    #[error("{0} failed; see the log")]
-    Panicked(&'static str),
-    /// The server ended.
-    #[error("the signing server failed")]
-    Serve(#[from] tonic::transport::Error),
 }
 
 impl Control {
@@ -161,7 +112,8 @@ impl Control {
         let revocations = Arc::new(RevocationStore::open(&config.directory)?);
         let attestor = attest::attestor(config, &authority, Arc::clone(&tokens))?
             .refusing(revocations.follow());
-        let learner = Learner::new(config, &clock).await?;
+        let cluster = attest::cluster(config, &clock).await?;
+        let learner = Learner::new(config, cluster.as_ref(), &clock);
         let names = (config.server_names.as_slice(), config.leaf_lifetime);
         let own = own::certificate(&authority, names, clock.now()).await?;
         let shown: Arc<dyn ResolvesServerCert> = Arc::<OwnCertificate>::clone(&own);
@@ -190,7 +142,12 @@ impl Control {
         federation::tell(&publisher, &federation.handle().foreign().borrow());
         let metrics = Metrics::new();
         FleetPage::new(fleet.clone(), publisher.subscribe()).count_in(&metrics);
+        let resources = config.resources.as_ref().zip(cluster.as_ref());
+        let resources = resources.map(|(config, cluster)| {
+            Controller::new(config, cluster, fleet.clone(), (&ready, &metrics))
+        });
         Ok(Self {
+            resources,
             publisher,
             fleet,
             metrics,
@@ -281,6 +238,12 @@ impl Control {
         self.webhooks.as_ref().map(Webhooks::address)
     }
 
+    /// Judges resources of the cluster before they are stored; `None` where none is followed.
+    #[must_use]
+    pub fn admission(&self) -> Option<Admission> {
+        self.resources.as_ref().map(Controller::admission)
+    }
+
     /// What is still missing before it serves; for the admin page.
     #[must_use]
     pub fn ready(&self) -> Ready {
@@ -324,6 +287,7 @@ impl Control {
             tasks.spawn("issuer", issuer.run(tasks.drain()));
         }
         tasks.spawn("rotation", rotation.clone().run(drain.clone()));
+        follow_cluster((self.resources, self.webhooks), &self.metrics, &self.clock, tasks)?;
         let discovery = Discovery::new(published, self.fleet, &self.clock, drain.clone());
         let follow = discovery::follow(self.trust, self.publisher.clone(), tasks.drain());
         tasks.spawn("trust", follow);
@@ -340,9 +304,6 @@ impl Control {
             .add_service(signing.into_service())
             .add_service(minting.into_service())
             .add_service(discovery.service);
-        if let Some(webhooks) = self.webhooks {
-            webhooks.start(None, (&self.metrics, &self.clock), tasks)?;
-        }
         self.serving.met();
         let serving = self.serving;
         tasks.spawn("signing", async move {
@@ -371,6 +332,30 @@ impl Control {
         );
         Ok(())
     }
+}
+
+/// What there is of a cluster: its resources, and what its API server asks about them and about pods.
+fn follow_cluster(
+    (resources, webhooks): (Option<Controller>, Option<Webhooks>),
+    metrics: &Metrics,
+    clock: &Clock,
+    tasks: &mut Tasks,
+) -> Result<(), ControlError> {
+    let judge = resources.as_ref().map(|resources| judge(resources.admission()));
+    if let Some(resources) = resources {
+        // Statuses are written by every replica that follows resources.
+        let (_, leader) = watch::channel(true);
+        resources.start(clock, leader, tasks);
+    }
+    match webhooks {
+        Some(webhooks) => webhooks.start(judge, (metrics, clock), tasks),
+        None => Ok(()),
+    }
+}
+
+/// Judges resources for the API server.
+fn judge(admission: Admission) -> Judge {
+    Arc::new(move |review| admission.answer(review).map_err(|error| with_causes(&error)))
 }
 
 /// Makes a join token for `workload` (`ns/<namespace>/sa/<service account>`). The control plane need not run.

@@ -8,12 +8,16 @@ mod admission;
 mod certificate_request;
 mod cluster;
 pub mod crd;
+pub mod index;
 pub mod inject;
 mod name;
 mod namespaces;
 mod object;
 mod retry;
+mod status;
 mod token_review;
+mod validate;
+mod watch;
 mod webhook_configuration;
 
 pub use admission::{Admission, NoReview, Review};
@@ -23,7 +27,10 @@ pub use name::{ObjectName, is_name};
 pub use namespaces::{Namespaces, NotDone, Notice, NoticeWeight, Subject};
 pub use object::{Held, Holds, Object, ObjectError, ObjectVersion, Values};
 pub use retry::Patience;
+pub use status::{Sidecars, StatusWriter, Unwritten, status};
 pub use token_review::{
     Account, Answer, BoundPod, Limits, LivePod, ReviewError, Reviewed, TokenReviewer,
 };
+pub use validate::{InvalidReview, validate};
+pub use watch::changes;
 pub use webhook_configuration::WebhookConfigurations;

@@ -20,6 +20,16 @@ pub struct AccessPolicy {
     /// What it says.
     pub spec: AccessPolicySpec,
     origin: Origin,
+    reach: Reach,
+}
+
+/// Which workloads a policy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Those of its namespace that its selector selects.
+    Selector,
+    /// The one that it was sent to: whoever sent it knows the workload's labels, and which policies are for the whole mesh.
+    Chosen,
 }
 
 /// What a policy says.
@@ -93,6 +103,16 @@ pub enum ClaimValue {
 }
 
 impl AccessPolicy {
+    /// The same policy for a workload that was chosen for it: neither its selector nor its namespace is looked at again.
+    #[must_use]
+    pub fn chosen(self) -> Self {
+        Self { reach: Reach::Chosen, ..self }
+    }
+
+    pub(super) fn reach(&self) -> Reach {
+        self.reach
+    }
+
     /// Where it was written.
     #[must_use]
     pub fn origin(&self) -> &Origin {
@@ -130,7 +150,7 @@ impl AccessPolicy {
             identity,
             response,
         };
-        Ok(Self { metadata, spec, origin })
+        Ok(Self { metadata, spec, origin, reach: Reach::Selector })
     }
 }
 

@@ -79,7 +79,21 @@ impl InvalidResource {
     }
 }
 
+impl InvalidResource {
+    /// The field and what is wrong with it: neither file nor place nor resource.
+    #[must_use]
+    pub fn without_source(&self) -> String {
+        self.problem.to_string()
+    }
+}
+
 impl InvalidRule {
+    /// Everything but the file and the place.
+    #[must_use]
+    pub fn without_source(&self) -> String {
+        format!("{}: {}", self.subject, self.problem)
+    }
+
     pub(super) fn new(origin: Origin, subject: impl Into<String>, problem: Problem) -> Self {
         Self { origin, subject: subject.into(), problem }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use super::access::{AccessPolicy, AccessPolicySpec, Mode, UserPattern};
+use super::access::{AccessPolicy, AccessPolicySpec, Mode, Reach, UserPattern};
 use super::compiled::{Compiled, RuleName, Rules};
 use super::condition::environment;
 use super::decide::{Decision, Fate, NoRecorder, Recorder, judge};
@@ -59,8 +59,8 @@ pub(super) struct SelectedPolicy<'a> {
 }
 
 impl PolicySet {
-    /// Compiles the policies that select this workload: those of its namespace whose labels it has. A policy
-    /// without selector takes the whole namespace. The order of `policies` does not matter; they are read by name.
+    /// Compiles the policies that select this workload: those of its namespace whose labels it has, and those that it was
+    /// chosen for ([`AccessPolicy::chosen`]). A policy without selector takes the whole namespace. The order of `policies` does not matter; they are read by name.
     ///
     /// # Errors
     /// Every mistake that only shows among policies: a name used twice, a provider or engine that does not exist, two
@@ -201,10 +201,15 @@ impl Surroundings<'_> {
 
 impl Workload {
     fn is_selected_by(&self, policy: &AccessPolicy) -> bool {
-        policy.metadata.namespace == self.namespace
-            && policy.spec.selector.as_ref().is_none_or(|labels| {
-                labels.iter().all(|(name, value)| self.labels.get(name) == Some(value))
-            })
+        match policy.reach() {
+            Reach::Chosen => true,
+            Reach::Selector => {
+                policy.metadata.namespace == self.namespace
+                    && policy.spec.selector.as_ref().is_none_or(|labels| {
+                        labels.iter().all(|(name, value)| self.labels.get(name) == Some(value))
+                    })
+            }
+        }
     }
 }
 

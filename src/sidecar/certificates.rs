@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 use super::ads::EnvoyDoor;
-use super::discovery::{Discovery, DiscoveryStatus, Memory, Words, count_discovery};
+use super::discovery::{Assignment, Discovery, DiscoveryStatus, Memory, Words, count_discovery};
 use super::in_use::{self, InUseConfig};
-use super::resources::mesh_policy;
+use super::judging::Aliases;
 use super::standing::{Asking, Standing};
 use super::{Config, StartError, sds};
 use crate::certs;
@@ -52,12 +52,11 @@ type SecretServer = SecretDiscoveryServiceServer<SecretService>;
 impl Certificates {
     pub(super) fn start(
         config: &Config,
-        (id, clock): (&SpiffeId, &Clock),
-        (ready, metrics): (&Ready, &Metrics),
+        (id, memory, (assignment, aliases)): (&SpiffeId, Memory, (Assignment, Aliases)),
+        (ready, metrics, clock): (&Ready, &Metrics, &Clock),
         tasks: &mut Tasks,
     ) -> Result<Option<Self>, StartError> {
         let Some(source) = &config.certificates else { return Ok(None) };
-        let memory = Memory::open(source.state_directory.as_deref(), id)?;
         let tokens = certs::JwtSource::new(&source.source, id.clone(), clock.clone())
             .map_err(certs::RenewalError::Server)?;
         let renewal =
@@ -74,7 +73,7 @@ impl Certificates {
                 tasks.drain(),
             ),
         );
-        let material = material(config, &identity, metrics, tasks)?;
+        let material = material(config, (&identity, aliases), metrics, tasks)?;
         let sds::Sds { server, publisher, status, tables: secrets } =
             sds::service(material, &tasks.drain());
         tasks.spawn("secrets", publisher.run());
@@ -91,7 +90,7 @@ impl Certificates {
         let parts = (identity.clone(), handle.clone());
         let running = (clock.clone(), tasks.drain());
         let discovery = memory
-            .start(&source.source, parts, envoys, running)
+            .start((&source.source, assignment), parts, envoys, running)
             .map_err(certs::RenewalError::Server)?;
         let told = discovery.map(|Discovery { task, status, words }| {
             tasks.spawn("discovery", task.run());
@@ -137,13 +136,12 @@ impl Certificates {
 /// What the secrets are made of.
 fn material(
     config: &Config,
-    identity: &watch::Receiver<Option<Arc<WorkloadIdentity>>>,
+    (identity, aliases): (&watch::Receiver<Option<Arc<WorkloadIdentity>>>, Aliases),
     metrics: &Metrics,
     tasks: &mut Tasks,
 ) -> Result<sds::Material, StartError> {
-    let aliases = mesh_policy(&config.resources)?.map(|policy| policy.spec.aliases);
     let mut material = sds::Material::new(identity.clone());
-    material.aliases = aliases.unwrap_or_default();
+    material.aliases = aliases;
     if let Some(path) = config.sds.as_ref().and_then(|sds| sds.crl.clone()) {
         let lists = sds::CrlTask::new(path)?;
         material.crl = lists.subscribe();

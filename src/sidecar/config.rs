@@ -14,6 +14,7 @@ use super::ext_authz::CheckLimits;
 use super::outbound::OutboundConfig;
 use super::pod::PodConfig;
 use super::sds::config::Sds;
+use super::sources::Sources;
 use super::workload_api::{self, WorkloadApiConfig};
 use crate::authz::CallerAttributes;
 use crate::identity::{SpiffeId, TrustDomain};
@@ -27,8 +28,8 @@ use crate::{certs, mesh, policy};
 pub struct Config {
     /// Whom this sidecar guards.
     pub workload: Workload,
-    /// Files and directories (their `*.yaml` and `*.yml`) with `IdentityProvider` and `AccessPolicy` resources.
-    pub resources: Vec<PathBuf>,
+    /// Files and directories with resources, and whether the control plane assigns some.
+    pub resources: Sources,
     /// Where Envoy asks by gRPC, and the bounds of every Check.
     #[serde(default)]
     pub ext_authz: ExtAuthz,
@@ -93,9 +94,12 @@ pub struct Workload {
     /// Its service account. A variable may say it instead.
     #[serde(default)]
     pub service_account: String,
-    /// Its labels, for the selectors of policies.
+    /// Its labels, for the selectors of policies in files.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// The UID of its pod, by which the control plane knows its labels.
+    #[serde(default, deserialize_with = "present")]
+    pub pod_uid: Option<String>,
 }
 
 /// The external authorization server.
@@ -218,7 +222,7 @@ impl Config {
                 *path = base.join(&*path);
             }
         };
-        self.resources.iter_mut().for_each(resolve);
+        self.resources.resolve(base);
         self.ext_authz.listen.iter_mut().for_each(resolve_address);
         self.doors.iter_mut().for_each(|door| door.resolve(base));
         self.ext_authz.grpc_descriptors.iter_mut().for_each(resolve);
@@ -262,9 +266,7 @@ impl Config {
     /// # Errors
     /// With the field and what to write instead.
     pub fn validate(&self) -> Result<Identity, InvalidConfig> {
-        if self.resources.is_empty() {
-            return Err(invalid("resources", "list at least one file or directory of resources"));
-        }
+        self.resources.validate(self.certificates.as_ref())?;
         if self.ext_authz.listen.is_empty() && self.doors.is_empty() {
             return Err(invalid(
                 "extAuthz.listen",
@@ -334,8 +336,9 @@ impl Config {
                 "namespace": self.workload.namespace,
                 "serviceAccount": self.workload.service_account,
                 "labels": self.workload.labels,
+                "podUid": self.workload.pod_uid,
             },
-            "resources": self.resources,
+            "resources": self.resources.to_json(),
             "extAuthz": {
                 "listen": self.ext_authz.listen,
                 "maxRequestBytes": self.ext_authz.max_request_bytes,
@@ -393,7 +396,8 @@ impl Config {
     }
 
     pub(super) fn identity(&self) -> Result<Identity, InvalidConfig> {
-        let Workload { trust_domain, namespace, service_account, labels } = &self.workload;
+        let Workload { trust_domain, namespace, service_account, labels, pod_uid: _ } =
+            &self.workload;
         let domain = TrustDomain::parse(trust_domain).map_err(|error| {
             invalid("workload.trustDomain", format!("{trust_domain:?} {error}"))
         })?;

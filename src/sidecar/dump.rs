@@ -36,7 +36,7 @@ pub(super) fn dump(
         (c.identity.clone(), c.renewal.clone(), (Arc::clone(&c.sds_status), c.in_use.clone()))
     });
     let told = certificates.and_then(|certificates| certificates.told.clone());
-    let Judging { gate, keys, resolver, status: reload, counts } = judging;
+    let Judging { gate, keys, resolver, status: reload, counts, aliases: _ } = judging;
     move || {
         let snapshot = gate.snapshot();
         json!({
@@ -45,6 +45,7 @@ pub(super) fn dump(
             "rules": snapshot.policies().rule_count(),
             "policies_at_start": counts.policies,
             "resources_error": reload.last_error(),
+            "assigned": reload.assigned(),
             "mesh": snapshot.mesh().to_json(),
             "providers": keys.status().iter().map(|status| provider(status, &clock)).collect::<Vec<_>>(),
             "online": online(&resolver.callers().counts()),

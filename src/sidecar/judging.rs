@@ -4,19 +4,22 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::assigned::Assigned;
 use super::certificates::Certificates;
-use super::reload::{Reload, ReloadStatus};
-use super::{Config, Counts, Identity, Resources, StartError, authn_metrics};
+use super::discovery::{Assignment, Memory};
+use super::reload::{Incoming, Origin, Reload, ReloadStatus};
+use super::{Config, Counts, Identity, InvalidResources, Resources, StartError, authn_metrics};
 use crate::authn::{
     self, HttpClient, HttpOptions, InvalidAnchor, KeyHandle, KeyRefresh, KeyStore, Verifier,
     WorkloadRoots,
 };
 use crate::authz::{Descriptors, Gate, Resolver};
-use crate::identity::WorkloadIdentity;
+use crate::identity::{TrustDomain, WorkloadIdentity};
+use crate::policy;
 use crate::revocation::Knowledge;
-use crate::runtime::{Clock, Drain, FileWatch, Ready, Tasks, read_bytes};
+use crate::runtime::{Clock, Drain, FileWatch, Ready, Tasks, read_bytes, with_causes};
 use crate::telemetry::Metrics;
 
 /// Verified credentials kept, at most.
@@ -30,21 +33,26 @@ pub(super) struct Judging {
     pub(super) status: ReloadStatus,
     /// Of the resources at the start.
     pub(super) counts: Counts,
+    pub(super) aliases: Aliases,
 }
 
+/// Other names of the mesh, for which its own roots vouch, as the MeshPolicy in force says.
+pub(super) type Aliases = watch::Receiver<Vec<TrustDomain>>;
+
 impl Judging {
-    /// Loads rules and keys, and starts the tasks that follow them.
+    /// Loads rules and keys, and starts the tasks that follow them. `memory` holds what the control plane assigned before a
+    /// restart.
     pub(super) fn start(
         config: &Config,
-        (own, clock): (Identity, &Clock),
+        (own, memory, clock): (Identity, &Memory, &Clock),
         (ready, metrics): (&Ready, &Metrics),
         tasks: &mut Tasks,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Assignment), StartError> {
         let Identity { id, workload } = own;
         // Watched before they are read, so that no change falls between.
-        let files = FileWatch::new(&config.resources)?;
+        let files = FileWatch::new(&config.resources.files)?;
         let store = open_store(config)?;
-        let resources = Resources::load(&config.resources, &workload)?;
+        let (resources, assigned) = load(config, memory.assigned(&config.resources), &workload)?;
         let mut resources = resources.with_descriptors(descriptors(config)?);
         if let Some(store) = &store {
             resources = resources.restore(store, clock.now());
@@ -73,19 +81,22 @@ impl Judging {
             tasks.spawn("engine questions", questions.run(tasks.drain()));
         }
 
-        let policy_ready = ready.require("policy");
         let status = ReloadStatus::new(metrics);
         let counts = resources.counts();
         let reload = Reload::new(
-            (config.resources.clone(), workload),
+            (Origin { sources: config.resources.clone(), assigned: assigned.clone() }, workload),
             resources,
             (Arc::clone(&gate), keys.clone()),
-            (ready.require("keys"), status.clone()),
+            (ready.require("policy"), ready.require("keys"), status.clone()),
             (store, clock.clone()),
         );
-        tasks.spawn("resources", reload.run(files, keys_received, tasks.drain()));
-        policy_ready.met();
-        Ok(Self { gate, keys, resolver, status, counts })
+        let aliases = reload.aliases();
+        let (proposals, proposed) = mpsc::channel(1);
+        let incoming = Incoming { files, keys: keys_received, proposals: proposed };
+        tasks.spawn("resources", reload.run(incoming, tasks.drain()));
+        let pod_uid = config.workload.pod_uid.clone().unwrap_or_default();
+        let assignment = Assignment { assigned, proposals, pod_uid };
+        Ok((Self { gate, keys, resolver, status, counts, aliases }, assignment))
     }
 
     /// The gate trusts the roots that came with this workload's certificate, and knows which one that is.
@@ -116,6 +127,27 @@ impl Judging {
                     () = drain.begun() => return Ok(()),
                 }
             }
+        }
+    }
+}
+
+/// The resources to begin with. What was assigned before a restart and cannot be used any more (a file that it names is gone)
+/// is not used in part: all is refused until the control plane assigns again.
+fn load(
+    config: &Config,
+    assigned: Assigned,
+    workload: &policy::Workload,
+) -> Result<(Resources, Assigned), InvalidResources> {
+    match (Resources::load_all(&config.resources, &assigned, workload), &assigned) {
+        (Ok(resources), _) => Ok((resources, assigned)),
+        (Err(error), Assigned::NotAsked | Assigned::NotYet) => Err(error),
+        (Err(error), Assigned::All(_)) => {
+            let closed = Resources::load_all(&config.resources, &Assigned::NotYet, workload)?;
+            tracing::error!(
+                error = with_causes(&error),
+                "the resources of before the restart cannot be used; all requests are refused until the control plane tells which there are"
+            );
+            Ok((closed, Assigned::NotYet))
         }
     }
 }

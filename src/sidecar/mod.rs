@@ -2,6 +2,7 @@
 
 mod ads;
 mod any_server;
+mod assigned;
 mod authn_metrics;
 mod callers;
 mod certificates;
@@ -23,6 +24,7 @@ mod reload;
 mod resources;
 mod revocations;
 pub mod sds;
+mod sources;
 mod standing;
 mod texts;
 pub mod workload_api;
@@ -37,6 +39,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::ConstCounter;
 
 pub use ads::InvalidServices;
+pub use assigned::AssignedPage;
 pub use callers::{BrakeConfig, BrakeLimits, Proxy, ProxyAbsent, ProxyHeader, ProxyTrust};
 pub use config::{
     Admin, Config, DecisionLogConfig, ExtAuthz as ExtAuthzConfig, Identity, InvalidConfig,
@@ -53,6 +56,7 @@ pub use resources::{
     Counts, InvalidResources, Resources, identity_providers, mesh_policy, resource_texts,
 };
 pub use sds::config::Sds;
+pub use sources::{ControlResources, Sources};
 pub use workload_api::{CallerUsers, WorkloadApi, WorkloadApiConfig};
 
 use crate::authn::Tokens;
@@ -62,6 +66,7 @@ use crate::runtime::{Address, BindError, Clock, Ready, ReadyFlag, TaskEnded, Tas
 use crate::telemetry::{DecisionLog, LogTarget, Metrics};
 use ads::Ads;
 use certificates::{Certificates, serve_sds};
+use discovery::Memory;
 use doors::HttpDoor;
 use dump::dump;
 use ext_authz::Door as _;
@@ -181,9 +186,12 @@ impl Bound {
         let log = open_log(&config.decision_log)?;
         count_lost_lines(&metrics, &log);
 
-        let judging = Judging::start(&config, (own, &clock), (&ready, &metrics), &mut tasks)?;
+        let memory = Memory::of(&config, &id)?;
+        let (judging, assignment) =
+            Judging::start(&config, (own, &memory, &clock), (&ready, &metrics), &mut tasks)?;
+        let parts = (&id, memory, (assignment, judging.aliases.clone()));
         let certificates =
-            Certificates::start(&config, (&id, &clock), (&ready, &metrics), &mut tasks)?;
+            Certificates::start(&config, parts, (&ready, &metrics, &clock), &mut tasks)?;
         if let Some(certificates) = &certificates {
             tasks.spawn("roots", judging.follow_roots(certificates, drain.clone()));
         }

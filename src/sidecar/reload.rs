@@ -1,30 +1,73 @@
-//! The one writer of the gate's snapshot: follows the resource files and the providers' keys.
+//! The one writer of the gate's snapshot: follows the resource files, what the control plane tells, and the providers'
+//! keys.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::assigned::{Assigned, AssignedPage, Proposal};
 use super::resources::{InvalidResources, Resources};
+use super::sources::Sources;
 use crate::authn::{KeyHandle, KeyStore, KeyUpdate};
 use crate::authz::Gate;
+use crate::identity::TrustDomain;
 use crate::policy;
-use crate::runtime::{Clock, Drain, FileWatch, ReadyFlag};
+use crate::runtime::{Clock, Drain, FileWatch, ReadyFlag, with_causes};
 use crate::telemetry::Metrics;
 
 /// Follows files and keys, and replaces the gate's snapshot whole.
 pub(super) struct Reload {
-    paths: Vec<PathBuf>,
+    origin: Origin,
     workload: policy::Workload,
     current: Resources,
     gate: Arc<Gate>,
     keys: KeyHandle,
+    policy_ready: ReadyFlag,
     keys_ready: ReadyFlag,
     status: ReloadStatus,
+    aliases: watch::Sender<Vec<TrustDomain>>,
     store: Option<KeyStore>,
     clock: Clock,
+}
+
+/// Where resources come from, and what was assigned.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) sources: Sources,
+    pub(super) assigned: Assigned,
+}
+
+/// What changes, as it changes.
+pub(super) struct Incoming {
+    pub(super) files: FileWatch,
+    pub(super) keys: mpsc::Receiver<KeyUpdate>,
+    /// Of the control plane.
+    pub(super) proposals: mpsc::Receiver<Proposal>,
+}
+
+/// A set of resources is not put into force.
+#[derive(Debug, thiserror::Error)]
+enum NotLoaded {
+    #[error(transparent)]
+    Invalid(#[from] InvalidResources),
+    /// It is reported already.
+    #[error("the resources could not be compiled")]
+    Panicked,
+}
+
+impl NotLoaded {
+    /// For the control plane: without places in texts that nobody wrote.
+    fn to_control(&self) -> String {
+        match self {
+            Self::Invalid(InvalidResources::Rules(rules)) => {
+                let rules = rules.iter().map(policy::InvalidRule::without_source);
+                rules.collect::<Vec<_>>().join("; ")
+            }
+            Self::Invalid(_) | Self::Panicked => with_causes(self),
+        }
+    }
 }
 
 /// The watch of the resource files ended.
@@ -40,6 +83,7 @@ pub(super) struct ReloadStatus {
     refused: Counter,
     /// 1 while the files on disk are not what is in force.
     stale: Gauge,
+    assigned: Arc<Mutex<Option<AssignedPage>>>,
 }
 
 impl ReloadStatus {
@@ -73,6 +117,16 @@ impl ReloadStatus {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What the control plane assigned and is in force; `None` when it is not asked.
+    #[must_use]
+    pub(super) fn assigned(&self) -> Option<AssignedPage> {
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn show(&self, assigned: &Assigned) {
+        *self.assigned.lock().unwrap_or_else(PoisonError::into_inner) = assigned.page();
+    }
+
     fn set(&self, error: Option<String>) {
         self.stale.set(i64::from(error.is_some()));
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
@@ -83,16 +137,33 @@ impl Reload {
     /// Begins with resources that are in force already.
     #[must_use]
     pub(super) fn new(
-        (paths, workload): (Vec<PathBuf>, policy::Workload),
+        (origin, workload): (Origin, policy::Workload),
         current: Resources,
         (gate, keys): (Arc<Gate>, KeyHandle),
-        (keys_ready, status): (ReadyFlag, ReloadStatus),
+        (policy_ready, keys_ready, status): (ReadyFlag, ReadyFlag, ReloadStatus),
         (store, clock): (Option<KeyStore>, Clock),
     ) -> Self {
-        let reload =
-            Self { paths, workload, current, gate, keys, keys_ready, status, store, clock };
+        let reload = Self {
+            aliases: watch::Sender::new(current.mesh().aliases.clone()),
+            origin,
+            workload,
+            current,
+            gate,
+            keys,
+            policy_ready,
+            keys_ready,
+            status,
+            store,
+            clock,
+        };
+        reload.status.show(&reload.origin.assigned);
         reload.tell_readiness();
         reload
+    }
+
+    /// Other names of the mesh, as they are in force.
+    pub(super) fn aliases(&self) -> watch::Receiver<Vec<TrustDomain>> {
+        self.aliases.subscribe()
     }
 
     /// Runs until the drain begins.
@@ -103,35 +174,46 @@ impl Reload {
     /// When files can no longer be followed.
     pub(super) async fn run(
         mut self,
-        mut files: FileWatch,
-        mut new_keys: mpsc::Receiver<KeyUpdate>,
+        mut incoming: Incoming,
         drain: Drain,
     ) -> Result<(), Unfollowed> {
-        self.follow(&mut files);
+        self.follow(&mut incoming.files);
         loop {
             tokio::select! {
-                changed = files.changed() => {
+                changed = incoming.files.changed() => {
                     changed.ok_or(Unfollowed)?;
-                    self.read_files().await;
-                    self.follow(&mut files);
+                    if let Err(error) = self.load(self.origin.assigned.clone()).await {
+                        self.refuse(with_causes(&error));
+                    }
+                    self.follow(&mut incoming.files);
                 }
-                Some(update) = new_keys.recv() => {
+                Some(update) = incoming.keys.recv() => {
                     if let Some(new) = self.current.with_update(&update) {
                         self.apply(new);
                     }
+                }
+                Some(Proposal { assigned, answer }) = incoming.proposals.recv() => {
+                    let outcome = self.load(Assigned::All(assigned)).await;
+                    if outcome.is_ok() {
+                        self.follow(&mut incoming.files);
+                    }
+                    // Nobody may wait for it any more; what is in force is in force.
+                    drop(answer.send(outcome.map_err(|error| error.to_control())));
                 }
                 () = drain.begun() => return Ok(()),
             }
         }
     }
 
-    /// Reads and compiles on another thread: Checks go on meanwhile, under the rules in force.
-    async fn read_files(&mut self) {
-        let (paths, workload) = (self.paths.clone(), self.workload.clone());
+    /// Reads the files, compiles them with what was assigned, and puts all of it into force or nothing. On another thread:
+    /// Checks go on meanwhile, under the rules in force.
+    async fn load(&mut self, assigned: Assigned) -> Result<(), NotLoaded> {
+        let (sources, workload) = (self.origin.sources.clone(), self.workload.clone());
         let (basis, store) = (self.current.basis().clone(), self.store.clone());
         let (old, now) = (self.current.clone(), self.clock.now());
+        let tried = assigned.clone();
         let load = move || {
-            let loaded = Resources::load_if_changed(&paths, &workload, &basis)?;
+            let loaded = Resources::load_if_changed(&sources, &tried, (&workload, &basis))?;
             let new = loaded.map(|new| new.inherit_keys(&old));
             // Providers that are new may have been here before a restart.
             Ok(new.map(|new| match &store {
@@ -141,15 +223,15 @@ impl Reload {
         };
         let loaded: Result<Result<_, InvalidResources>, _> =
             tokio::task::spawn_blocking(load).await;
-        let Ok(loaded) = loaded else {
-            // A panic in there, which is reported already.
-            return self.refuse("the resource files could not be compiled".to_owned());
-        };
-        match loaded {
-            Ok(None) => self.status.set(None),
-            Ok(Some(new)) => {
+        let new = loaded.map_err(|_| NotLoaded::Panicked)??;
+        self.status.show(&assigned);
+        self.origin.assigned = assigned;
+        self.status.set(None);
+        match new {
+            // What is assigned for the first time may say nothing new, and yet all that there is.
+            None => self.tell_readiness(),
+            Some(new) => {
                 self.status.accepted.inc();
-                self.status.set(None);
                 self.keys.update(new.providers());
                 self.apply(new);
                 let counts = self.current.counts();
@@ -161,8 +243,8 @@ impl Reload {
                     "resources changed"
                 );
             }
-            Err(error) => self.refuse(explain(&error)),
         }
+        Ok(())
     }
 
     /// Follows the files that resources name, too. One that cannot be followed is read again with the next change of
@@ -170,7 +252,7 @@ impl Reload {
     fn follow(&self, files: &mut FileWatch) {
         for path in self.current.referenced() {
             if let Err(error) = files.also(path) {
-                tracing::warn!(error = explain(&error), "changes of a file will not be seen");
+                tracing::warn!(error = with_causes(&error), "changes of a file will not be seen");
             }
         }
     }
@@ -183,11 +265,22 @@ impl Reload {
 
     fn apply(&mut self, new: Resources) {
         self.gate.replace(new.snapshot());
+        self.aliases.send_if_modified(|aliases| {
+            let differs = *aliases != new.mesh().aliases;
+            aliases.clone_from(&new.mesh().aliases);
+            differs
+        });
         self.current = new;
         self.tell_readiness();
     }
 
     fn tell_readiness(&self) {
+        if matches!(self.origin.assigned, Assigned::NotYet) {
+            self.policy_ready
+                .unmet("the control plane has not told which resources are for this workload yet");
+            return;
+        }
+        self.policy_ready.met();
         if self.current.counts().rules == 0 {
             tracing::warn!("no rule applies to this workload, so every request is refused");
         }
@@ -198,16 +291,4 @@ impl Reload {
             self.keys_ready.unmet(format!("no keys yet of {}", missing.join(", ")));
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -1,17 +1,22 @@
 //! Resources from files: read, parsed and compiled as a whole, or refused as a whole.
 
+mod invalid;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::referenced::{References, Unreadable};
+use super::assigned::{Assigned, AssignedPage};
+use super::referenced::References;
+use super::sources::Sources;
 use super::texts::{Parsed, Texts};
 use crate::authn::{KeyStore, Providers};
 use crate::authz::{Descriptors, EngineSet, Snapshot};
 use crate::policy::{
     self, IdentityProvider, MeshPolicy, MeshPolicySpec, PolicySet, Resource, Surroundings,
 };
-use crate::runtime::FileError;
+
+pub use invalid::InvalidResources;
 
 /// Everything the resource files say, compiled.
 #[derive(Debug, Clone)]
@@ -51,89 +56,6 @@ pub struct Counts {
     pub engines: usize,
 }
 
-/// Why resource files are refused.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidResources {
-    /// A file cannot be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A directory cannot be listed.
-    #[error("cannot list {path}")]
-    List {
-        /// The directory.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A name in a directory stands for nothing, as a link whose target is gone.
-    #[error("cannot read {path}, which is named like a resource file")]
-    Missing {
-        /// The name.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A name in a directory stands for something else than a file.
-    #[error("{path} is named like a resource file and is none; directories are not searched")]
-    NoFile {
-        /// The name.
-        path: PathBuf,
-    },
-    /// The files change faster than they can be read.
-    #[error(
-        "the resource files change while they are read; replace a file by renaming a new one over it"
-    )]
-    Unsteady,
-    /// A file holds nothing: cut short, or emptied.
-    #[error("{source_name} holds no resource; remove the file if that is meant")]
-    Empty {
-        /// The file.
-        source_name: String,
-    },
-    /// A resource does not parse.
-    #[error(transparent)]
-    Parse(#[from] policy::InvalidResource),
-    /// A provider cannot be used.
-    #[error(transparent)]
-    Provider(#[from] crate::authn::InvalidProvider),
-    /// A policy engine cannot be used.
-    #[error(transparent)]
-    Engine(#[from] crate::authz::InvalidEngine),
-    /// Rules cannot be compiled.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Rules(Vec<policy::InvalidRule>),
-    /// A header would hold a credential on the way in and an identity on the way to the application.
-    #[error(
-        "the header {0} carries credentials of an IdentityProvider; choose another one for spec.identity of the AccessPolicies"
-    )]
-    Header(String),
-    /// A file that a resource names cannot be read.
-    #[error(transparent)]
-    Referenced(#[from] Unreadable),
-    /// A mesh has at most one MeshPolicy.
-    #[error("there are two MeshPolicies, in {first} and in {second}; a mesh has one: join them")]
-    SecondMeshPolicy {
-        /// Where the first stands.
-        first: String,
-        /// Where the second stands.
-        second: String,
-    },
-    /// Two resources of one kind share a name.
-    #[error("{kind} {name} is defined twice: in {first} and in {second}")]
-    Duplicate {
-        /// The kind.
-        kind: &'static str,
-        /// `namespace/name`.
-        name: String,
-        /// Where it stands first.
-        first: String,
-        /// Where it stands again.
-        second: String,
-    },
-}
-
 impl Resources {
     /// Reads all files under `paths` and compiles them for one workload.
     ///
@@ -141,6 +63,41 @@ impl Resources {
     /// When any part of any file is wrong. Nothing is applied then.
     pub fn load(paths: &[PathBuf], workload: &policy::Workload) -> Result<Self, InvalidResources> {
         let texts = Texts::read(paths)?;
+        Self::compile(&texts, texts.parse(workload)?, workload)
+    }
+
+    /// The resources of a running sidecar, as its `/config` shows where they are from.
+    ///
+    /// # Errors
+    /// As [`Resources::load`].
+    pub fn as_shown(
+        sources: &Sources,
+        assigned: Option<&AssignedPage>,
+        workload: &policy::Workload,
+    ) -> Result<Self, InvalidResources> {
+        Self::load_all(sources, &Assigned::of_page(assigned), workload)
+    }
+
+    /// Reads all files and compiles them with what the control plane assigned. While nobody knows what that is, all is
+    /// refused, whatever the files say; they must be readable all the same.
+    ///
+    /// # Errors
+    /// As [`Resources::load`].
+    pub(super) fn load_all(
+        sources: &Sources,
+        assigned: &Assigned,
+        workload: &policy::Workload,
+    ) -> Result<Self, InvalidResources> {
+        let files = Texts::read(&sources.files)?;
+        let texts = match assigned {
+            Assigned::NotYet => {
+                files.parse(workload)?;
+                Texts::of(Vec::new())
+            }
+            Assigned::NotAsked | Assigned::All(_) => {
+                files.with_assigned(assigned.texts(sources.control.as_ref()))
+            }
+        };
         Self::compile(&texts, texts.parse(workload)?, workload)
     }
 
@@ -158,16 +115,20 @@ impl Resources {
         Self::compile_beside(&texts, texts.parse(workload)?, workload, other_providers)
     }
 
-    /// Reads all files and compiles them, unless they hold what `basis` was made from.
+    /// As [`Resources::load_all`]; nothing when all is what `basis` was made from.
     ///
     /// # Errors
     /// As [`Resources::load`].
     pub(super) fn load_if_changed(
-        paths: &[PathBuf],
-        workload: &policy::Workload,
-        basis: &Basis,
+        sources: &Sources,
+        assigned: &Assigned,
+        (workload, basis): (&policy::Workload, &Basis),
     ) -> Result<Option<Self>, InvalidResources> {
-        let texts = Texts::read(paths)?;
+        if matches!(assigned, Assigned::NotYet) {
+            return Ok(None);
+        }
+        let texts =
+            Texts::read(&sources.files)?.with_assigned(assigned.texts(sources.control.as_ref()));
         if texts.digest == basis.texts && basis.references.read()?.1 == basis.referenced {
             return Ok(None);
         }
@@ -272,6 +233,12 @@ impl Resources {
             .in_mesh(mesh)
             .with_descriptors(self.descriptors.clone())
             .with_engines(self.engines.clone())
+    }
+
+    /// What holds for the whole mesh.
+    #[must_use]
+    pub(super) fn mesh(&self) -> &MeshPolicySpec {
+        &self.mesh
     }
 
     /// Whose tokens count.

@@ -45,7 +45,7 @@ pub struct Material {
     /// The workload's identity.
     pub identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
     /// Other names of the mesh, for which its own roots vouch.
-    pub aliases: Vec<TrustDomain>,
+    pub aliases: watch::Receiver<Vec<TrustDomain>>,
     /// Revocation lists, if there are any.
     pub crl: watch::Receiver<Option<Crl>>,
 }
@@ -74,13 +74,14 @@ impl Material {
     /// An identity alone.
     #[must_use]
     pub fn new(identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>) -> Self {
-        Self { identity, aliases: Vec::new(), crl: watch::channel(None).1 }
+        Self { identity, aliases: watch::channel(Vec::new()).1, crl: watch::channel(None).1 }
     }
 
     /// The secrets of this moment. Without an identity there is no table: an expired certificate must not be given to
     /// whoever asks anew.
     fn table(&mut self) -> Option<(Table, Bundles)> {
         let crl = self.crl.borrow_and_update().clone();
+        let aliases = self.aliases.borrow_and_update().clone();
         let identity = self.identity.borrow_and_update().clone()?;
         if let Some(uncovered) = crl.as_ref().map(|crl| crl.uncovered(&identity))
             && !uncovered.is_empty()
@@ -90,7 +91,7 @@ impl Material {
                 "authorities without a list in sds.crl: Envoy refuses every peer whose chain has one of them"
             );
         }
-        Some((secrets(&identity, &self.aliases, crl.as_ref()), identity.bundles.clone()))
+        Some((secrets(&identity, &aliases, crl.as_ref()), identity.bundles.clone()))
     }
 }
 
@@ -100,7 +101,7 @@ impl Publisher {
     /// # Errors
     /// Never; the type is that of an essential task.
     pub async fn run(mut self) -> Result<(), Infallible> {
-        let mut following = true;
+        let (mut following, mut naming) = (true, true);
         loop {
             tokio::select! {
                 () = self.drain.begun() => return Ok(()),
@@ -111,6 +112,7 @@ impl Publisher {
                 },
                 // Without a writer the lists stay as they are.
                 changed = self.material.crl.changed(), if following => following = changed.is_ok(),
+                changed = self.material.aliases.changed(), if naming => naming = changed.is_ok(),
             }
             let table = self.material.table();
             self.tables.send_replace(self.status.offer(table));

@@ -1,7 +1,9 @@
 //! Resource files, read and parsed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::assigned::AssignedText;
 use super::resources::InvalidResources;
 use crate::policy::{self, AccessPolicy, IdentityProvider, MeshPolicy, PolicyEngine, Resource};
 use crate::runtime::read_limited;
@@ -11,13 +13,15 @@ const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// So often are files read again that change while they are read.
 const MAX_READINGS: usize = 4;
 
-/// The files as they are, each with its name.
+/// The files as they are, each with its name, and what the control plane assigned.
 pub(super) struct Texts {
     pub(super) files: Vec<(String, String)>,
+    assigned: Vec<AssignedText>,
     pub(super) digest: String,
 }
 
-/// What the texts of all files say.
+/// What all texts say.
+#[derive(Default)]
 pub(super) struct Parsed {
     pub(super) policies: Vec<AccessPolicy>,
     pub(super) providers: Vec<IdentityProvider>,
@@ -28,10 +32,7 @@ pub(super) struct Parsed {
 
 impl Texts {
     pub(super) fn parse(&self, workload: &policy::Workload) -> Result<Parsed, InvalidResources> {
-        let mut policies: Vec<AccessPolicy> = Vec::new();
-        let mut providers: Vec<IdentityProvider> = Vec::new();
-        let mut engines: Vec<PolicyEngine> = Vec::new();
-        let mut mesh: Option<MeshPolicy> = None;
+        let mut parsed = Parsed::default();
         let mut seen = Seen::default();
         for (source, text) in &self.files {
             let resources = policy::parse(source, text)?;
@@ -39,35 +40,30 @@ impl Texts {
                 return Err(InvalidResources::Empty { source_name: source.clone() });
             }
             for resource in resources {
-                match resource {
-                    Resource::AccessPolicy(policy) => {
-                        seen.once("AccessPolicy", &policy.metadata, source)?;
-                        policies.push(policy);
-                    }
-                    Resource::IdentityProvider(provider) => {
-                        seen.once("IdentityProvider", &provider.metadata, source)?;
-                        if provider.metadata.namespace == workload.namespace {
-                            providers.push(provider);
-                        }
-                    }
-                    Resource::PolicyEngine(engine) => {
-                        seen.once("PolicyEngine", &engine.metadata, source)?;
-                        if engine.metadata.namespace == workload.namespace {
-                            engines.push(engine);
-                        }
-                    }
-                    Resource::MeshPolicy(policy) => {
-                        if let Some(first) = &mesh {
-                            let (first, second) = (first.origin(), policy.origin());
-                            let (first, second) = (first.to_string(), second.to_string());
-                            return Err(InvalidResources::SecondMeshPolicy { first, second });
-                        }
-                        mesh = Some(policy);
-                    }
-                }
+                seen.once(&resource, source)?;
+                parsed.add(resource, |namespace| namespace == workload.namespace)?;
             }
         }
-        Ok(Parsed { policies, providers, engines, mesh })
+        for assigned in &self.assigned {
+            let resource = match assigned.parse()? {
+                Resource::AccessPolicy(policy) => Resource::AccessPolicy(policy.chosen()),
+                other => other,
+            };
+            seen.once(&resource, assigned.source())?;
+            parsed.add(resource, |_| true)?;
+        }
+        parsed.refuse_shared_names()?;
+        Ok(parsed)
+    }
+
+    /// The same files with what the control plane assigned.
+    pub(super) fn with_assigned(self, assigned: Vec<AssignedText>) -> Self {
+        if assigned.is_empty() {
+            return self;
+        }
+        let parts = assigned.iter().flat_map(AssignedText::parts);
+        let digest = digest(std::iter::once(self.digest.as_str()).chain(parts));
+        Self { assigned, digest, ..self }
     }
 
     /// Reads until two readings in a row are the same: what is written or swapped meanwhile would be applied by halves.
@@ -100,12 +96,64 @@ impl Texts {
 
     /// Texts that were read already, each with its name.
     pub(super) fn of(files: Vec<(String, String)>) -> Self {
-        let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        for part in files.iter().flat_map(|(name, text)| [name, "\0", text, "\0"]) {
-            hash.update(part.as_bytes());
+        let digest = digest(files.iter().flat_map(|(name, text)| [name.as_str(), text]));
+        Self { files, assigned: Vec::new(), digest }
+    }
+}
+
+fn digest<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for text in texts {
+        hash.update(text.as_bytes());
+        hash.update(b"\0");
+    }
+    hash.finish().as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Parsed {
+    /// Takes a resource; a provider or engine only of a namespace that counts.
+    fn add(
+        &mut self,
+        resource: Resource,
+        counts: impl Fn(&str) -> bool,
+    ) -> Result<(), InvalidResources> {
+        match resource {
+            Resource::AccessPolicy(policy) => self.policies.push(policy),
+            Resource::IdentityProvider(provider) if counts(&provider.metadata.namespace) => {
+                self.providers.push(provider);
+            }
+            Resource::PolicyEngine(engine) if counts(&engine.metadata.namespace) => {
+                self.engines.push(engine);
+            }
+            Resource::IdentityProvider(_) | Resource::PolicyEngine(_) => {}
+            Resource::MeshPolicy(policy) => {
+                if let Some(first) = &self.mesh {
+                    let (first, second) = (first.origin(), policy.origin());
+                    let (first, second) = (first.to_string(), second.to_string());
+                    return Err(InvalidResources::SecondMeshPolicy { first, second });
+                }
+                self.mesh = Some(policy);
+            }
         }
-        let digest = hash.finish().as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        Self { files, digest }
+        Ok(())
+    }
+
+    /// Rules name providers and engines by their name alone.
+    fn refuse_shared_names(&self) -> Result<(), InvalidResources> {
+        let providers =
+            self.providers.iter().map(|provider| ("IdentityProvider", &provider.metadata));
+        let engines = self.engines.iter().map(|engine| ("PolicyEngine", &engine.metadata));
+        let mut seen = BTreeMap::new();
+        for (kind, metadata) in providers.chain(engines) {
+            let Some(first) = seen.insert((kind, &metadata.name), metadata) else { continue };
+            return Err(InvalidResources::Duplicate {
+                kind,
+                name: metadata.name.clone(),
+                first: format!("the namespace {}", first.namespace),
+                second: format!("the namespace {}", metadata.namespace),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -114,12 +162,14 @@ impl Texts {
 struct Seen(Vec<(&'static str, String, String)>);
 
 impl Seen {
-    fn once(
-        &mut self,
-        kind: &'static str,
-        metadata: &policy::Metadata,
-        source: &str,
-    ) -> Result<(), InvalidResources> {
+    fn once(&mut self, resource: &Resource, source: &str) -> Result<(), InvalidResources> {
+        let (kind, metadata) = match resource {
+            Resource::AccessPolicy(policy) => ("AccessPolicy", &policy.metadata),
+            Resource::IdentityProvider(provider) => ("IdentityProvider", &provider.metadata),
+            Resource::PolicyEngine(engine) => ("PolicyEngine", &engine.metadata),
+            // Of these there may not be two whatever their names.
+            Resource::MeshPolicy(_) => return Ok(()),
+        };
         let name = format!("{}/{}", metadata.namespace, metadata.name);
         if let Some((_, _, first)) = self.0.iter().find(|(k, n, _)| *k == kind && *n == name) {
             let (first, second) = (first.clone(), source.to_owned());
@@ -209,7 +259,7 @@ mod tests {
 
     #[test]
     fn what_changes_while_it_is_read_is_read_again() {
-        let texts = |digest: u32| Texts { files: Vec::new(), digest: digest.to_string() };
+        let texts = |digest: u32| Texts { digest: digest.to_string(), ..Texts::of(Vec::new()) };
         let mut readings = [1, 2, 3, 3].into_iter();
         let steady = Texts::read_until_steady(|| Ok(texts(readings.next().unwrap())));
         assert_eq!(steady.unwrap().digest, "3");
@@ -239,9 +289,8 @@ mod tests {
                  metadata: {{ name: {name}, namespace: {name} }}\nspec: {{ trustedHops: 1 }}\n"
             )
         };
-        let files = |names: &[&str]| Texts {
-            files: names.iter().map(|name| (format!("{name}.yaml"), document(name))).collect(),
-            digest: String::new(),
+        let files = |names: &[&str]| {
+            Texts::of(names.iter().map(|name| (format!("{name}.yaml"), document(name))).collect())
         };
         let mesh = files(&["a"]).parse(&workload()).unwrap().mesh.unwrap();
         assert_ne!(mesh.spec, policy::MeshPolicySpec::absent());
@@ -257,8 +306,7 @@ mod tests {
     #[test]
     fn an_emptied_file_is_refused() {
         for text in ["", "# nothing\n", "---\n", "---\n---\n# nothing\n"] {
-            let files = vec![("deny.yaml".to_owned(), text.to_owned())];
-            let texts = Texts { files, digest: String::new() };
+            let texts = Texts::of(vec![("deny.yaml".to_owned(), text.to_owned())]);
             let error = texts
                 .parse(&workload())
                 .and_then(|parsed| {

@@ -37,6 +37,8 @@ const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Decides who may open a stream.
 pub trait Door: Send + Sync + 'static {
+    /// The types of which each subscriber gets resources of its own.
+    const OWN: &'static [Kind];
     /// What it keeps of a stream that is open.
     type Session: Session;
 
@@ -57,6 +59,9 @@ pub trait Session: Send + 'static {
 
     /// A request was taken: the subscriber asked for something, or accepted or refused an answer.
     fn heard(&mut self, heard: &Heard);
+
+    /// What only this subscriber gets, after what all get. A type that is not in it is not answered yet.
+    fn own(&self) -> watch::Receiver<Arc<Catalogue>>;
 
     /// Waits until the stream must end, and says why.
     fn over(&mut self) -> impl Future<Output = Status> + Send;
@@ -100,12 +105,14 @@ impl<D: Door> AggregatedService<D> {
         let mut codec = ProstCodec::<DeltaDiscoveryResponse, DeltaDiscoveryRequest>::default();
         let requests = Streaming::new_request(codec.decoder(), body, None, Some(MAX_REQUEST_BYTES));
         let catalogues = self.catalogues.clone();
-        let kinds: Vec<Kind> = catalogues.borrow().tables().iter().map(|(kind, _)| *kind).collect();
+        let shared = Arc::clone(&catalogues.borrow());
+        let kinds = shared.tables().iter().map(|(kind, _)| *kind).chain(D::OWN.iter().copied());
         let conversation = Conversation {
-            feed: SharedFeed::new(Feed::new(kinds)),
+            feed: SharedFeed::new(Feed::new(kinds.collect())),
             begun: false,
             requests,
             catalogues,
+            own: session.own(),
             session,
             drain: self.drain.clone(),
         };
@@ -163,6 +170,7 @@ struct Conversation<S> {
     begun: bool,
     requests: Streaming<DeltaDiscoveryRequest>,
     catalogues: watch::Receiver<Arc<Catalogue>>,
+    own: watch::Receiver<Arc<Catalogue>>,
     session: S,
     drain: Drain,
 }
@@ -175,7 +183,11 @@ impl<S: Session> Conversation<S> {
                 return Err(Status::unavailable("the server is going away"));
             }
             let catalogue = Arc::clone(&self.catalogues.borrow_and_update());
-            let answer = self.feed.lock().next(&catalogue);
+            let own = Arc::clone(&self.own.borrow_and_update());
+            let answer = {
+                let mut feed = self.feed.lock();
+                feed.next(&catalogue).or_else(|| feed.next(&own))
+            };
             if let Some(answer) = answer {
                 return Ok(answer);
             }
@@ -189,6 +201,9 @@ impl<S: Session> Conversation<S> {
                 },
                 // Without its writer the catalogue can only grow old: let the subscribers look for another server.
                 changed = self.catalogues.changed() => if changed.is_err() {
+                    return Err(Status::unavailable("the server is going away"));
+                },
+                changed = self.own.changed() => if changed.is_err() {
                     return Err(Status::unavailable("the server is going away"));
                 },
             }

@@ -116,6 +116,14 @@ impl SharedTable {
         Ok(Arc::new(Self::of(resources, Some(since))))
     }
 
+    /// A table of those resources of this one that have these names. Their bytes are shared.
+    #[must_use]
+    pub fn only<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Arc<Self> {
+        let named = names.into_iter().filter_map(|name| self.resources.get_key_value(name));
+        let resources = named.map(|(name, resource)| (Arc::clone(name), resource.clone()));
+        Arc::new(Self::of(resources.collect(), None))
+    }
+
     fn of(resources: BTreeMap<Arc<str>, SharedResource>, since: Option<Since>) -> Self {
         let mut listed = Vec::new();
         for (name, resource) in &resources {
@@ -194,6 +202,12 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
+    /// No tables: of no type it is known yet what there is.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self { tables: Vec::new() }
+    }
+
     /// Tables by type; the first is sent first.
     #[must_use]
     pub fn new(tables: Vec<(Kind, Arc<SharedTable>)>) -> Self {
@@ -246,6 +260,18 @@ mod tests {
         assert_eq!((one.version("a"), one.revision()), (back.version("a"), back.revision()));
         assert_ne!(one.version("a"), two.version("a"));
         assert_eq!(one.version("b"), None);
+    }
+
+    #[test]
+    fn a_part_of_a_table_shares_its_bytes() {
+        let all = contents(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        let all = SharedTable::empty().followed_by(&THING, all).unwrap();
+        let part = all.only(["c", "a", "d"]);
+        assert_eq!(part.names().map(|name| &**name).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(all.field("a").unwrap().as_ptr(), part.field("a").unwrap().as_ptr());
+        assert_eq!(part.revision(), all.only(["a", "c"]).revision());
+        assert_ne!(part.revision(), all.revision());
+        assert_eq!(all.only([]).revision(), SharedTable::empty().revision());
     }
 
     #[test]

@@ -117,6 +117,7 @@ async fn an_alias_is_vouched_for_by_our_roots_unless_it_is_a_trust_domain_of_its
     let (identity, receiver) = watch::channel(Some(std::sync::Arc::new(federated(&ours, &theirs))));
     let aliases = ["old.mesh", "other.mesh"];
     let aliases = aliases.map(|name| hopgate::identity::TrustDomain::parse(name).unwrap()).to_vec();
+    let aliases = tokio::sync::watch::channel(aliases).1;
     let sds = Service::of(Material { aliases, ..Material::new(receiver) }).await;
     let (_server, http) = server(&sds, "ALL").await;
     assert!(enters(http, Some(&ours.leaf("spiffe://old.mesh/ns/shop/sa/web"))).await);

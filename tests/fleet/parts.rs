@@ -100,6 +100,7 @@ pub fn node(identity: &WorkloadIdentity) -> Node {
         version: "test".to_owned(),
         serial: leaf.serial().to_owned(),
         authority_key_id: leaf.authority_key_id().unwrap().to_owned(),
+        pod_uid: String::new(),
     };
     running.node(leaf.id().as_str())
 }

@@ -145,6 +145,20 @@ impl Namespace {
         made.metadata.uid.unwrap()
     }
 
+    /// A pod that runs as `account`, with the label `app`; returns its UID.
+    pub async fn pod_labelled(&self, name: &str, account: &str, app: &str) -> String {
+        let uid = self.pod(name, account).await;
+        self.label_pod(name, app).await;
+        uid
+    }
+
+    /// Gives a pod another label `app`.
+    pub async fn label_pod(&self, name: &str, app: &str) {
+        let pods: Api<core::Pod> = self.api();
+        let labels = json!({ "metadata": { "labels": { "app": app } } });
+        pods.patch(name, &PatchParams::default(), &Patch::Merge(labels)).await.unwrap();
+    }
+
     pub async fn delete_pod(&self, name: &str) {
         let pods: Api<core::Pod> = self.api();
         pods.delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();

@@ -1,7 +1,6 @@
 //! A running sidecar, asked by its admin pages.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,6 +12,7 @@ use super::record::Record;
 use crate::identity::TrustDomain;
 use crate::policy::Workload;
 use crate::runtime::Address;
+use crate::sidecar::{AssignedPage, Resources, Sources};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 /// All records that a sidecar keeps fit into this.
@@ -28,12 +28,15 @@ pub(super) struct Asked {
 #[derive(Debug, Deserialize)]
 struct Config {
     config: Section,
+    /// What the control plane assigned; not there in earlier versions.
+    #[serde(default)]
+    assigned: Option<AssignedPage>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Section {
     workload: Guarded,
-    resources: Vec<PathBuf>,
+    resources: Sources,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,15 +116,16 @@ async fn page<T: serde::de::DeserializeOwned>(
 impl Asked {
     /// The workload and the resources of the sidecar, where its files can be read here.
     pub(super) fn site(&self) -> anyhow::Result<Option<Site>> {
-        let Section { workload, resources } = &self.page.config;
+        let Config { config: Section { workload, resources }, assigned } = &self.page;
         let workload = Workload {
             trust_domain: TrustDomain::parse(&workload.trust_domain)?,
             namespace: workload.namespace.clone(),
             labels: workload.labels.clone(),
         };
-        if !resources.iter().all(|path| path.exists()) {
+        if !resources.files.iter().all(|path| path.exists()) {
             return Ok(None);
         }
-        Site::load(resources, workload).map(Some)
+        let resources = Resources::as_shown(resources, assigned.as_ref(), &workload)?;
+        Ok(Some(Site { workload, resources }))
     }
 }

@@ -13,8 +13,8 @@ use tonic::Status;
 use crate::control::tls::Peer;
 use crate::identity::{InvalidLeaf, Leaf, SpiffeId};
 use crate::runtime::Clock;
-use crate::xds::own::Running;
-use crate::xds::{Door, Heard, Session, SharedFeed};
+use crate::xds::own::{POLICY_KIND, Running};
+use crate::xds::{Catalogue, Door, Heard, Kind, Session, SharedFeed};
 
 use super::fleet::{Certificate, Fleet, Seat};
 use super::published::Published;
@@ -130,6 +130,8 @@ pub(super) fn still_good(
 }
 
 impl Door for Admission {
+    const OWN: &'static [Kind] = &[POLICY_KIND];
+
     type Session = Seat;
 
     fn admit(&self, connection: &Extensions) -> Result<Seat, Status> {
@@ -145,6 +147,10 @@ impl Session for Seat {
     fn begin(&mut self, node: Option<&Node>, feed: &SharedFeed) -> Result<(), Status> {
         self.take(Running::of(node), feed.clone());
         Ok(())
+    }
+
+    fn own(&self) -> watch::Receiver<Arc<Catalogue>> {
+        Self::own(self)
     }
 
     fn heard(&mut self, heard: &Heard) {

@@ -1,5 +1,7 @@
 //! Who is connected, and what each has.
 
+mod programming;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,9 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::identity::{Leaf, SpiffeId};
 use crate::runtime::Clock;
 use crate::xds::own::Running;
-use crate::xds::{Refusal, SharedFeed};
+use crate::xds::{Catalogue, Refusal, SharedFeed};
 
 use super::NotAdmitted;
+
+pub(in crate::control) use programming::Audience;
+pub use programming::Programming;
 
 /// The most streams that one certificate may have: one, and a second while its sidecar changes over, for two attempts.
 const MAX_STREAMS: usize = 4;
@@ -26,6 +31,8 @@ struct Inner {
     clock: Clock,
     seats: Mutex<Seats>,
     changes: watch::Sender<u64>,
+    /// How many have said what they are.
+    arrivals: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -42,6 +49,8 @@ struct Connection {
     since: SystemTime,
     changed: SystemTime,
     feed: Option<SharedFeed>,
+    /// What only this sidecar gets; of no type before that is known.
+    own: watch::Sender<Arc<Catalogue>>,
     end: Arc<End>,
 }
 
@@ -79,6 +88,8 @@ pub struct Connected {
     pub unanswered: usize,
     /// What it refuses: type, name and why.
     pub refused: Vec<(&'static str, Arc<str>, Refusal)>,
+    /// The revision of the resources that are for it; `None` while that is not known.
+    pub resources: Option<String>,
 }
 
 /// How far one version of one resource got.
@@ -107,8 +118,13 @@ pub struct Lagging {
 
 impl Fleet {
     pub(in crate::control) fn new(clock: Clock) -> Self {
-        let changes = watch::Sender::new(0);
-        Self(Arc::new(Inner { clock, seats: Mutex::default(), changes }))
+        let (changes, arrivals) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self(Arc::new(Inner { clock, seats: Mutex::default(), changes, arrivals }))
+    }
+
+    /// Says that somebody has said what it is, and so may wait for what is its own.
+    pub(in crate::control) fn arrivals(&self) -> watch::Receiver<u64> {
+        self.0.arrivals.subscribe()
     }
 
     /// Says that something changed: who is connected, or what one has. The number means nothing but that.
@@ -168,6 +184,8 @@ impl Fleet {
         let number = seats.next;
         seats.next = number.wrapping_add(1);
         let end: Arc<End> = Arc::default();
+        let own = watch::Sender::new(Arc::new(Catalogue::unknown()));
+        let told = own.subscribe();
         tracing::info!(
             workload.id = %certificate.id,
             certificate.serial = certificate.serial,
@@ -179,12 +197,13 @@ impl Fleet {
             since: now,
             changed: now,
             feed: None,
+            own,
             end: Arc::clone(&end),
         };
         seats.taken.insert(number, connection);
         drop(seats);
         self.changed();
-        Ok(Seat { fleet: self.clone(), number, end })
+        Ok(Seat { fleet: self.clone(), number, own: told, end })
     }
 
     /// Ends the streams whose certificate does not pass. They are gone from here at once, whether they read or not.
@@ -252,6 +271,7 @@ impl Connection {
             refused: refused
                 .map(|(type_url, name, refusal)| (type_url, Arc::clone(name), refusal.clone()))
                 .collect(),
+            resources: self.resources().map(|table| table.revision().to_owned()),
         }
     }
 
@@ -279,6 +299,7 @@ impl Connection {
 pub(crate) struct Seat {
     fleet: Fleet,
     number: u64,
+    own: watch::Receiver<Arc<Catalogue>>,
     end: Arc<End>,
 }
 
@@ -288,6 +309,11 @@ impl Seat {
             connection.running = running;
             connection.feed = Some(feed);
         });
+        self.fleet.0.arrivals.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(super) fn own(&self) -> watch::Receiver<Arc<Catalogue>> {
+        self.own.clone()
     }
 
     pub(super) fn moved(&self) {

@@ -20,7 +20,8 @@ use crate::runtime::{Clock, Drain};
 use crate::xds::{AggregatedService, Catalogue};
 
 pub use admission::NotAdmitted;
-pub use fleet::{Acknowledgement, Certificate, Connected, Fleet, Lagging};
+pub(super) use fleet::Audience;
+pub use fleet::{Acknowledgement, Certificate, Connected, Fleet, Lagging, Programming};
 pub use page::FleetPage;
 pub use published::{Published, Publisher};
 

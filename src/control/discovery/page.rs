@@ -72,12 +72,15 @@ impl FleetPage {
 }
 
 fn sidecar(connected: &Connected) -> Value {
-    let Connected { certificate, running, since, changed, unanswered, refused } = connected;
+    let Connected { certificate, running, since, changed, unanswered, refused, resources } =
+        connected;
     json!({
         "id": certificate.id.as_str(),
         "version": running.version,
         "serial": running.serial,
         "authorityKeyId": running.authority_key_id,
+        "podUid": running.pod_uid,
+        "resources": resources,
         "since": rfc3339(*since),
         "changed": rfc3339(*changed),
         "unanswered": unanswered,

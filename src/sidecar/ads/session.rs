@@ -14,8 +14,8 @@ use crate::runtime::ReadyFlag;
 use crate::sidecar::sds::SdsStatus;
 use crate::xds::envoy::LISTENER_TYPE;
 use crate::xds::{
-    Answered, Catalogue, Door, Heard, Observer as _, SECRET_TYPE, Session, SharedFeed, StreamId,
-    Told,
+    Answered, Catalogue, Door, Heard, Kind, Observer as _, SECRET_TYPE, Session, SharedFeed,
+    StreamId, Told,
 };
 
 /// Lets in whoever reaches the socket, once there is a whole configuration. Who may reach it, its mode says.
@@ -23,6 +23,8 @@ pub(in crate::sidecar) struct EnvoyDoor {
     catalogues: watch::Receiver<Arc<Catalogue>>,
     identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
     status: Shared,
+    /// Nothing is for one stream alone: there is one Envoy.
+    own: watch::Sender<Arc<Catalogue>>,
 }
 
 #[derive(Clone)]
@@ -35,6 +37,7 @@ struct Shared {
 /// One stream.
 pub(in crate::sidecar) struct EnvoySession {
     status: Shared,
+    own: watch::Receiver<Arc<Catalogue>>,
     stream: StreamId,
     feed: Option<SharedFeed>,
 }
@@ -45,11 +48,13 @@ impl EnvoyDoor {
         identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
         (sds, ads, ready): (Arc<SdsStatus>, Arc<AdsStatus>, ReadyFlag),
     ) -> Self {
-        Self { catalogues, identity, status: Shared { sds, ads, ready: Arc::new(ready) } }
+        let own = watch::Sender::new(Arc::new(Catalogue::unknown()));
+        Self { catalogues, identity, status: Shared { sds, ads, ready: Arc::new(ready) }, own }
     }
 }
 
 impl Door for EnvoyDoor {
+    const OWN: &'static [Kind] = &[];
     type Session = EnvoySession;
 
     fn admit(&self, _: &Extensions) -> Result<EnvoySession, Status> {
@@ -63,7 +68,7 @@ impl Door for EnvoyDoor {
         let status = self.status.clone();
         let stream = status.sds.opened();
         status.ads.opened();
-        Ok(EnvoySession { status, stream, feed: None })
+        Ok(EnvoySession { status, own: self.own.subscribe(), stream, feed: None })
     }
 }
 
@@ -114,6 +119,10 @@ impl Session for EnvoySession {
         if *type_url == LISTENER_TYPE && answered.refused.is_none() {
             self.status.ready.met();
         }
+    }
+
+    fn own(&self) -> watch::Receiver<Arc<Catalogue>> {
+        self.own.clone()
     }
 
     fn over(&mut self) -> impl Future<Output = Status> + Send {

@@ -8,7 +8,10 @@ use tokio::time::Instant;
 use crate::certs::Reissue;
 use crate::runtime::with_causes;
 use crate::sidecar::envoys::EnvoyWord;
-use crate::xds::own::{REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, TRUST_BUNDLE_TYPE};
+use crate::xds::own::{
+    POLICY_RESOURCE_TYPE, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder,
+    TRUST_BUNDLE_TYPE,
+};
 use crate::xds::{Follower, NewContent, Update};
 
 use super::ledger::Fate;
@@ -44,6 +47,7 @@ impl Task {
             }
             REVOKED_WORKLOAD_TYPE => self.hear_revoked(link, update).await,
             REISSUE_ORDER_TYPE => self.hear_order(link, update).await,
+            POLICY_RESOURCE_TYPE => self.hear_policies(link, update).await,
             _ => self.accept(link, update).await,
         }
     }
@@ -176,7 +180,7 @@ impl Task {
         });
     }
 
-    async fn accept(&mut self, link: &Link, update: Update) -> Result<(), LinkError> {
+    pub(super) async fn accept(&mut self, link: &Link, update: Update) -> Result<(), LinkError> {
         let said = self.follower.accept(&update);
         self.status.update(|heard| {
             heard.accepted = heard.accepted.saturating_add(1);
@@ -191,7 +195,12 @@ impl Task {
         Ok(link.subscription.say(said).await?)
     }
 
-    async fn refuse(&mut self, link: &Link, update: &Update, words: &str) -> Result<(), LinkError> {
+    pub(super) async fn refuse(
+        &mut self,
+        link: &Link,
+        update: &Update,
+        words: &str,
+    ) -> Result<(), LinkError> {
         let names: Vec<&str> = update.resources.iter().map(|r| r.name.as_str()).collect();
         tracing::error!(
             type_url = update.type_url,

@@ -71,12 +71,13 @@ impl LinkError {
 }
 
 /// What the sidecar says of itself on a stream that it opens with `identity`.
-pub(super) fn node(identity: &WorkloadIdentity) -> Node {
+pub(super) fn node(identity: &WorkloadIdentity, pod_uid: &str) -> Node {
     let leaf = identity.svid.leaf();
     let running = Running {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         serial: leaf.serial().to_owned(),
         authority_key_id: leaf.authority_key_id().unwrap_or_default().to_owned(),
+        pod_uid: pod_uid.to_owned(),
     };
     running.node(leaf.id().as_str())
 }

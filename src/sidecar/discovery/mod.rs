@@ -5,12 +5,15 @@
 //! - the control plane hears "accepted" once the workload's Envoy has what follows from it, and "refused" in Envoy's words;
 //! - without the control plane everything stays as it was told last, also over a restart; a memory that is damaged stops it;
 //! - before the control plane told who is revoked, that is not known, which is not to say that nobody is;
-//! - what cannot be read is refused aloud; a revocation beside one that cannot be read is heeded.
+//! - what cannot be read is refused aloud; a revocation beside one that cannot be read is heeded;
+//! - resources come into force whole the first time, and then each that can be used: of one that cannot, what was before stays.
 
+mod assign;
 mod backoff;
 mod hear;
 mod ledger;
 mod link;
+mod policies;
 mod status;
 mod store;
 mod task;
@@ -23,23 +26,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::certs::{self, ControlServer, InvalidServer, RenewalHandle};
 use crate::identity::{SpiffeId, WorkloadIdentity};
 use crate::runtime::{Clock, Drain, with_causes};
 use crate::xds::own::{
-    DomainBundle, KINDS, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload,
-    TRUST_BUNDLE_TYPE,
+    DomainBundle, KINDS, POLICY_KIND, POLICY_RESOURCE_TYPE, PolicyResource, REISSUE_ORDER_TYPE,
+    REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload, TRUST_BUNDLE_TYPE,
 };
 use crate::xds::{Follower, content_version};
 
+use super::Config;
+use super::assigned::{Assigned, AssignedSet, Proposal};
 use super::sds::SdsStatus;
+use super::sources::Sources;
 
 pub(super) use status::count_discovery;
 pub use status::{DiscoveryStatus, Heard};
 pub use store::StoredError;
 
+use assign::Policies;
 use ledger::Ledger;
 use store::{Kept, Store};
 pub(super) use task::Task;
@@ -77,6 +84,15 @@ pub(super) struct Memory {
     bundles: Vec<DomainBundle>,
     told: Told,
     reissue: Option<ReissueOrder>,
+    /// The resources that were in force; `None` when no whole set ever was.
+    assigned: Option<AssignedSet>,
+}
+
+/// How resources come into force: what is now, where more is proposed, and the UID of the workload's pod.
+pub(super) struct Assignment {
+    pub(super) assigned: Assigned,
+    pub(super) proposals: mpsc::Sender<Proposal>,
+    pub(super) pod_uid: String,
 }
 
 /// The parts that the sidecar's process uses.
@@ -88,6 +104,15 @@ pub(super) struct Discovery {
 }
 
 impl Memory {
+    /// What a sidecar of this configuration was told.
+    ///
+    /// # Errors
+    /// As [`Memory::open`].
+    pub(super) fn of(config: &Config, workload: &SpiffeId) -> Result<Self, StoredError> {
+        let certificates = config.certificates.as_ref();
+        Self::open(certificates.and_then(|c| c.state_directory.as_deref()), workload)
+    }
+
     /// Reads the state directory.
     ///
     /// # Errors
@@ -103,8 +128,14 @@ impl Memory {
             bundles: Vec::new(),
             told: Told::nothing(),
             reissue: None,
+            assigned: None,
         };
         for (type_url, of_type) in kept.resources {
+            if type_url == POLICY_RESOURCE_TYPE {
+                // That there was none is something else than that none was told.
+                memory.assigned = Some(AssignedSet::new());
+            }
+            memory.kept.resources.entry(type_url.clone()).or_default();
             // That nobody is revoked was told, too.
             let all = type_url == REVOKED_WORKLOAD_TYPE;
             for (name, content) in of_type {
@@ -140,6 +171,11 @@ impl Memory {
                 let order = ReissueOrder::decode(name, content);
                 self.reissue = Some(order.map_err(|error| with_causes(&error))?);
             }
+            POLICY_RESOURCE_TYPE => {
+                let resource = PolicyResource::decode(name, content);
+                let resource = resource.map_err(|error| with_causes(&error))?;
+                self.assigned.get_or_insert_default().insert(name.to_owned(), resource);
+            }
             _ => return Err("of a type that this version does not know".to_owned()),
         }
         Ok(())
@@ -153,10 +189,19 @@ impl Memory {
         Some(certs::Told { bundles, bootstrap: self.kept.bootstrap.clone() })
     }
 
+    /// The resources that were in force, for a workload whose resources the control plane assigns.
+    pub(super) fn assigned(&self, sources: &Sources) -> Assigned {
+        match (&sources.control, &self.assigned) {
+            (None, _) => Assigned::NotAsked,
+            (Some(_), None) => Assigned::NotYet,
+            (Some(_), Some(set)) => Assigned::All(Arc::new(set.clone())),
+        }
+    }
+
     /// Everything ready to run. `None` when the workload takes its roots from files: nothing is told for it.
     pub(super) fn start(
         self,
-        source: &certs::Source,
+        (source, assignment): (&certs::Source, Assignment),
         (identity, renewal): (watch::Receiver<Option<Arc<WorkloadIdentity>>>, RenewalHandle),
         envoys: Option<(Arc<SdsStatus>, Duration)>,
         (clock, drain): (Clock, Drain),
@@ -164,7 +209,10 @@ impl Memory {
         let certs::Source::Control(control) = source else { return Ok(None) };
         let Some(trusted) = renewal.trusted() else { return Ok(None) };
         let server = ControlServer::parse(&control.server)?;
-        let mut follower = Follower::new(KINDS.map(|kind| kind.type_url));
+        let Assignment { assigned, proposals, pod_uid } = assignment;
+        let policies = Policies::new(&assigned, proposals);
+        let types = KINDS.into_iter().chain(policies.is_some().then_some(POLICY_KIND));
+        let mut follower = Follower::new(types.map(|kind| kind.type_url));
         let mut ledger = Ledger::new(self.workload.trust_domain());
         let mut kept = self.kept;
         if kept.bootstrap == trusted.borrow().bootstrap {
@@ -176,9 +224,15 @@ impl Memory {
         for (name, content) in kept.resources.get(REVOKED_WORKLOAD_TYPE).into_iter().flatten() {
             follower.hold(REVOKED_WORKLOAD_TYPE, name.clone(), content_version(content));
         }
+        if matches!(assigned, Assigned::NotAsked | Assigned::NotYet) {
+            kept.resources.remove(POLICY_RESOURCE_TYPE);
+        }
+        for (name, content) in kept.resources.get(POLICY_RESOURCE_TYPE).into_iter().flatten() {
+            follower.hold(POLICY_RESOURCE_TYPE, name.clone(), content_version(content));
+        }
         renewal.reissue(self.reissue.as_ref().map(hear::reissue));
         let status = Arc::new(DiscoveryStatus::new(clock.clone()));
-        for type_url in KINDS.map(|kind| kind.type_url) {
+        for type_url in KINDS.into_iter().chain([POLICY_KIND]).map(|kind| kind.type_url) {
             let held = kept.resources.get(type_url).map_or(0, BTreeMap::len);
             let held = u64::try_from(held).unwrap_or(u64::MAX);
             status.update(|heard| {
@@ -197,6 +251,8 @@ impl Memory {
             drain,
             follower,
             ledger,
+            policies,
+            pod_uid,
             kept,
             store: self.store,
             told: self.told,

@@ -11,7 +11,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::runtime::Clock;
 use crate::telemetry::Metrics;
-use crate::xds::own::{REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, TRUST_BUNDLE_TYPE};
+use crate::xds::own::{
+    POLICY_RESOURCE_TYPE, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, TRUST_BUNDLE_TYPE,
+};
 
 /// How discovery stands.
 #[derive(Debug)]
@@ -131,6 +133,11 @@ impl Collector for Page {
                 "discovery_reissue_orders",
                 "1 while an order to replace certificates stands.",
                 held(REISSUE_ORDER_TYPE),
+            ),
+            (
+                "discovery_resources",
+                "Policies, providers and engines that were told and are in force.",
+                held(POLICY_RESOURCE_TYPE),
             ),
         ] {
             metric(&mut encoder, (name, help), &gauge(value))?;

@@ -18,6 +18,7 @@ use crate::xds::own::{REVOKED_WORKLOAD_TYPE, TRUST_BUNDLE_TYPE};
 use crate::xds::{Follower, Update};
 
 use super::DiscoveryStatus;
+use super::assign::{self, Policies};
 use super::backoff::{self, Failure};
 use super::ledger::Ledger;
 use super::link::{self, Link, LinkError};
@@ -45,6 +46,10 @@ pub(in crate::sidecar) struct Task {
     pub(super) drain: Drain,
     pub(super) follower: Follower,
     pub(super) ledger: Ledger,
+    /// The resources of this workload; `None` when they come from files alone.
+    pub(super) policies: Option<Policies>,
+    /// Of this workload's pod; empty where it has none.
+    pub(super) pod_uid: String,
     pub(super) kept: Kept,
     pub(super) store: Option<Store>,
     /// What was told of revocations, and the way into force.
@@ -123,7 +128,7 @@ impl Task {
 
     fn opening(&mut self, current: Arc<WorkloadIdentity>, wait: Duration) -> Opening {
         let roots = self.trusted.borrow_and_update().bundles.own().clone();
-        let first = self.follower.begin(&link::node(&current));
+        let first = self.follower.begin(&link::node(&current, &self.pod_uid));
         let opening = link::open(self.server.clone(), current, roots, (first, self.clock.clone()));
         Box::pin(async move {
             tokio::time::sleep(wait).await;
@@ -189,6 +194,11 @@ impl Task {
                         return Some(LinkError::Bootstrap);
                     }
                 }
+                outcome = assign::verdict(&mut self.policies) => {
+                    if let Err(error) = self.judged(&link, outcome).await {
+                        return Some(error);
+                    }
+                }
                 () = changed_or_never(&mut envoys) => {}
                 () = self.speaker.progressed() => {}
                 () = tokio::time::sleep(TICK), if busy => if self.unsaved {
@@ -216,6 +226,7 @@ impl Task {
         self.attempt = None;
         // Not accepted, so the next stream tells it again.
         self.waiting.clear();
+        self.policies.iter_mut().for_each(Policies::disconnect);
         let tried = self.ledger.disconnect();
         for name in &tried {
             self.follower.doubt(TRUST_BUNDLE_TYPE, name.clone());

@@ -255,3 +255,43 @@ fn content_is_encoded_once_for_all() {
     assert_eq!(one.len(), 2, "a head of its own, and what is shared");
     assert_eq!(one[1].as_ptr(), two[1].as_ptr());
 }
+
+/// Whoever puts several answers into force together waits for the one that says by its revision that it is the last.
+#[test]
+fn the_last_answer_of_a_change_says_so() {
+    let all = |contents: &[(&str, &str)]| {
+        let contents = contents.iter().map(|(n, t)| ((*n).to_owned(), t.as_bytes().to_vec()));
+        SharedTable::empty().followed_by(&ONE, contents.collect()).unwrap()
+    };
+    let first = all(&[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")]);
+    let mut feed = feed();
+    feed.receive(ask(ONE, &[])).unwrap();
+    let mut said = |table: &Arc<SharedTable>| {
+        let catalogue = Catalogue::new(vec![(ONE, Arc::clone(table))]);
+        let mut said = Vec::new();
+        while let Some(answer) = feed.next(&catalogue) {
+            let answer = answer.decode().unwrap();
+            let names = answer.resources.iter().map(|one| one.name.clone());
+            let names: Vec<String> = names.chain(answer.removed_resources).collect();
+            said.push((names.concat(), answer.system_version_info));
+            assert!(said.len() < 10);
+        }
+        said
+    };
+    let part = first.only(["a", "b", "c"]);
+    let told = said(&part);
+    assert_eq!(told.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(told.iter().filter(|(_, revision)| !revision.is_empty()).count(), 1);
+    assert_eq!(told[2].1, part.revision());
+    // What did not change stands behind what did.
+    let other = all(&[("a", "2"), ("c", "1"), ("d", "1")]).only(["a", "c", "d"]);
+    let told = said(&other);
+    assert_eq!(told.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b", "d"]);
+    assert_eq!(
+        (told[0].1.as_str(), told[1].1.as_str(), told[2].1.as_str()),
+        ("", "", other.revision())
+    );
+    let changed = all(&[("a", "3"), ("c", "1"), ("d", "1")]).only(["a", "c", "d"]);
+    assert_eq!(said(&changed), [("a".to_owned(), changed.revision().to_owned())]);
+    assert!(said(&other.only(["a", "c", "d"])).len() == 1, "back again");
+}

@@ -2,11 +2,13 @@
 //! Both ends read and write them here only.
 
 mod bundle;
+mod policy;
 mod reissue;
 mod revoked;
 mod running;
 
 pub use bundle::{DomainBundle, InvalidDomainBundle};
+pub use policy::{InvalidPolicyResource, PolicyResource};
 pub use reissue::{InvalidReissue, ReissueOrder};
 pub use revoked::{InvalidRevoked, RevokedWorkload};
 pub use running::{NODE_METADATA, Running};
@@ -20,13 +22,19 @@ pub const REVOKED_WORKLOAD_TYPE: &str = "type.googleapis.com/hopgate.discovery.v
 /// The type URL of `hopgate.discovery.v1.ReissueOrder`.
 pub const REISSUE_ORDER_TYPE: &str = "type.googleapis.com/hopgate.discovery.v1.ReissueOrder";
 
-/// Every type, in the order in which they are sent: whom to trust, whom no more, and only then that a certificate must
-/// be replaced, which may be by one of a new root.
+/// The type URL of `hopgate.discovery.v1.PolicyResource`.
+pub const POLICY_RESOURCE_TYPE: &str = "type.googleapis.com/hopgate.discovery.v1.PolicyResource";
+
+/// Every type that all sidecars get alike, in the order in which they are sent: whom to trust, whom no more, and only then
+/// that a certificate must be replaced, which may be by one of a new root.
 pub const KINDS: [Kind; 3] = [
     Kind::new(TRUST_BUNDLE_TYPE, Batch::One),
     Kind::new(REVOKED_WORKLOAD_TYPE, Batch::Many),
     Kind::new(REISSUE_ORDER_TYPE, Batch::One),
 ];
+
+/// The type of which each sidecar gets its own. One in each answer: a sidecar refuses a bad one alone.
+pub const POLICY_KIND: Kind = Kind::new(POLICY_RESOURCE_TYPE, Batch::One);
 
 /// A resource as it is published: its name, and its encoded message.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,8 @@ pub const NODE_METADATA: &str = "hopgate";
 /// How much of each text is read.
 const MAX_CHARACTERS: usize = 100;
 
-/// What a sidecar says it runs. Nothing of it is proven: it is for people, and for seeing whether certificates were
-/// replaced. Who the sidecar is stands in its certificate.
+/// What a sidecar says it runs. Nothing of it is proven: it is for people, for seeing whether certificates were replaced,
+/// and for telling the pods of one workload apart. Who the sidecar is stands in its certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Running {
     /// The version of its hopgate.
@@ -22,6 +22,8 @@ pub struct Running {
     pub serial: String,
     /// The key identifier of the authority that issued it, in lower-case hexadecimal.
     pub authority_key_id: String,
+    /// The UID of its pod; empty where it has none.
+    pub pod_uid: String,
 }
 
 impl Running {
@@ -42,6 +44,7 @@ impl Running {
             version: text("version"),
             serial: text("serial"),
             authority_key_id: text("authorityKeyId"),
+            pod_uid: text("podUid"),
         }
     }
 
@@ -53,6 +56,7 @@ impl Running {
             ("version".to_owned(), text(&self.version)),
             ("serial".to_owned(), text(&self.serial)),
             ("authorityKeyId".to_owned(), text(&self.authority_key_id)),
+            ("podUid".to_owned(), text(&self.pod_uid)),
         ]);
         let own = Value { kind: Some(Kind::StructValue(Struct { fields: own })) };
         let metadata = Struct { fields: HashMap::from([(NODE_METADATA.to_owned(), own)]) };

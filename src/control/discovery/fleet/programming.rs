@@ -1,0 +1,100 @@
+//! Resources that are for some sidecars only: who is told which, and how far each got.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::identity::SpiffeId;
+use crate::xds::own::{POLICY_KIND, POLICY_RESOURCE_TYPE, Running};
+use crate::xds::{Catalogue, Refusal, SharedTable};
+
+use super::{Certificate, Connection, Fleet};
+
+/// How far one resource got that is for some sidecars only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Programming {
+    /// How many connected sidecars it is for.
+    pub selected: usize,
+    /// How many of them have accepted it as it is now.
+    pub running: usize,
+    /// How many of them refuse it as it is now.
+    pub refusing: usize,
+    /// One that refuses it, and why.
+    pub refusal: Option<(SpiffeId, Arc<str>)>,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::control) enum Audience {
+    /// Everybody who is connected: what there is changed.
+    Everyone,
+    /// Those only who were told nothing yet.
+    Newcomers,
+}
+
+impl Fleet {
+    /// Tells sidecars that have said what they are the resources that are for them. `None`: that is not known now, and what
+    /// was told stands. `resources` must be quick.
+    pub(in crate::control) fn tell_each(
+        &self,
+        audience: Audience,
+        mut resources: impl FnMut(&Certificate, &Running) -> Option<Arc<SharedTable>>,
+    ) {
+        let seats = self.lock();
+        for connection in seats.taken.values().filter(|connection| connection.feed.is_some()) {
+            if audience == Audience::Newcomers && connection.resources().is_some() {
+                continue;
+            }
+            let Some(table) = resources(&connection.certificate, &connection.running) else {
+                continue;
+            };
+            connection.own.send_if_modified(|told| {
+                let same = told.table(POLICY_RESOURCE_TYPE).is_some_and(|t| Arc::ptr_eq(t, &table));
+                if !same {
+                    *told = Arc::new(Catalogue::new(vec![(POLICY_KIND, table)]));
+                }
+                !same
+            });
+        }
+    }
+
+    /// How far each resource got that is for some sidecars only, by its name. One that is for nobody is not in it.
+    #[must_use]
+    pub(in crate::control) fn programmed(&self) -> BTreeMap<Arc<str>, Programming> {
+        let mut all: BTreeMap<Arc<str>, Programming> = BTreeMap::new();
+        for connection in self.lock().taken.values() {
+            connection.count_programmed(&mut all);
+        }
+        all
+    }
+}
+
+impl Connection {
+    /// What is for it; `None` while that is not known.
+    pub(super) fn resources(&self) -> Option<Arc<SharedTable>> {
+        self.own.borrow().table(POLICY_RESOURCE_TYPE).cloned()
+    }
+
+    fn count_programmed(&self, all: &mut BTreeMap<Arc<str>, Programming>) {
+        let (Some(table), Some(feed)) = (self.resources(), &self.feed) else { return };
+        let feed = feed.lock();
+        let refused: BTreeMap<&Arc<str>, &Refusal> = feed
+            .refusals()
+            .filter(|(type_url, ..)| *type_url == POLICY_RESOURCE_TYPE)
+            .map(|(_, name, refusal)| (name, refusal))
+            .collect();
+        for name in table.names() {
+            let version = table.version(name);
+            let count = all.entry(Arc::clone(name)).or_default();
+            count.selected += 1;
+            if feed.has_acknowledged(POLICY_RESOURCE_TYPE, name, version.map(|v| &**v)) {
+                count.running += 1;
+            } else if let Some(refusal) = refused.get(name)
+                && refusal.version.as_ref() == version
+            {
+                count.refusing += 1;
+                let reason = (self.certificate.id.clone(), Arc::clone(&refusal.reason));
+                count.refusal.get_or_insert(reason);
+            }
+        }
+    }
+}
