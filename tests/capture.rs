@@ -17,7 +17,14 @@ fn is_root() -> bool {
 fn lab(tool: &str) -> Value {
     let scratch = Scratch::new(&format!("capture-{tool}"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/capture/lab.py");
-    let output = Command::new("timeout")
+    let mut command = Command::new("timeout");
+    // Variables of the tests mean nothing to the program, which would say so.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HOPGATE_") {
+            command.env_remove(name);
+        }
+    }
+    let output = command
         .args(["120", "unshare", "-n", "python3", "-B"])
         .arg(script)
         .args([env!("CARGO_BIN_EXE_hopgate"), tool])

@@ -183,7 +183,9 @@ impl Namespaces {
         values: &BTreeMap<String, String>,
     ) -> Result<Vec<String>, NotDone> {
         let api: Api<ConfigMap> = Api::all(self.0.client());
+        // By name too: so no right is needed for any other ConfigMap.
         let list = ListParams::default().labels(&format!("{KEPT}={name}"));
+        let list = list.fields(&format!("metadata.name={name}"));
         let found = api.list(&list).await;
         let found = found.map_err(not_done("list", || format!("the ConfigMaps {name}")))?;
         let other = found.items.into_iter().filter(|map| map.data.as_ref() != Some(values));

@@ -159,7 +159,7 @@ fn a_real_envoy_takes_all_of_it_and_would_say_what_is_broken() {
     std::fs::write(&file, bootstrap.replace("max_session_keys", "max_session_keyz")).unwrap();
     assert!(complaint(&file).contains("max_session_keyz"), "so the test above proves something");
     // Two chains that match the same are what the checks of services prevent.
-    let twice = bootstrap.replacen("\"destination_port\":8085", "\"destination_port\":9002", 1);
+    let twice = bootstrap.replace("\"destination_port\":8085", "\"destination_port\":9002");
     assert_ne!(twice, bootstrap);
     std::fs::write(&file, twice).unwrap();
     assert_ne!(complaint(&file), "");

@@ -192,7 +192,7 @@ drainTimeout: 2s
     }
 
     async fn start_app(&mut self, name: &str) {
-        let mut command = self.namespace.command(APP, APP, "python3");
+        let mut command = self.namespace.command(APP, APP, python());
         command.args([self.gate("app.py").as_str(), "serve", name]);
         command.stdout(Stdio::null()).stderr(self.log("app.log"));
         self._app = Some(Process(command.spawn().unwrap()));
@@ -288,13 +288,13 @@ drainTimeout: 2s
             except Exception as e: pass\n\
             print(out.decode(),end='')";
         let (port, wait) = (port.to_string(), wait.as_secs_f64().to_string());
-        self.run(&["python3", "-c", script, host, &port, said, &wait]).unwrap_or_default()
+        self.run(&[python(), "-c", script, host, &port, said, &wait]).unwrap_or_default()
     }
 
     /// Calls a page again and again by kept connections; wait for the result with [`Load::end`].
     pub fn load(&self, clients: u8, seconds: u8, url: &str) -> Load {
         let app = self.gate("app.py");
-        let mut command = self.namespace.command(APP, APP, "python3");
+        let mut command = self.namespace.command(APP, APP, python());
         command.args([&app, "load", &clients.to_string(), &seconds.to_string(), url]);
         Load(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
@@ -352,4 +352,10 @@ impl Drop for Process {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+/// The Python of the system, where there is one: what lies in somebody's home cannot be run by other users.
+fn python() -> &'static str {
+    let of_the_system = "/usr/bin/python3";
+    if Path::new(of_the_system).exists() { of_the_system } else { "python3" }
 }

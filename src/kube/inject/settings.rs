@@ -271,10 +271,12 @@ fn is_label(text: &str) -> bool {
 fn list<'de, D, L>(deserializer: D) -> Result<L, D::Error>
 where
     D: serde::Deserializer<'de>,
-    L: std::str::FromStr,
+    L: std::str::FromStr + Default,
     L::Err: std::fmt::Display,
 {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    let text = String::deserialize(deserializer)?;
+    // Written by a chart, for example, that writes every field.
+    if text.is_empty() { Ok(L::default()) } else { text.parse().map_err(serde::de::Error::custom) }
 }
 
 fn default_revision() -> String {
