@@ -209,7 +209,8 @@ async fn svid(plane: &Plane) -> X509Svid {
         seconds: 0,
     };
     let chain = call.send(&clock).await.unwrap();
-    X509Svid::new(ders(&chain[..2]), key, &plane.bundle, clock.now()).unwrap()
+    let bundle = plane.publisher.current().bundles.own().clone();
+    X509Svid::new(ders(&chain[..2]), key, &bundle, clock.now()).unwrap()
 }
 
 /// A TLS connection with that certificate.
@@ -318,6 +319,57 @@ async fn a_stuck_sidecar_is_named_and_going_back_leaves_the_old_root() {
     mesh.web.freeze(false);
     let mut through = TcpStream::connect(mesh.web.listener("outbound|orders").await).await.unwrap();
     assert_eq!(get(&mut through, "/open").await.unwrap().0, 200);
+    mesh.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_back_after_the_new_root_signed_fails_no_request() {
+    let mesh = Mesh::start().await;
+    mesh.both_connected().await;
+    let before = mesh.status().await;
+    let load = Load::start(mesh.web.listener("outbound|orders").await);
+    // Slowly, so that there is a moment in which one of the two has a leaf of the new root.
+    let order = ["rotate", "--within", "40s", "--without-absent", "--no-wait"];
+    let begun = mesh.ca(&order).await;
+    assert_eq!(begun.status.code(), Some(0), "{}", text(&begun.stderr));
+    let half = async || {
+        let status = mesh.status().await;
+        status["change"]["step"] == "reissuing" && status["done"] == 1
+    };
+    for _ in 0..6 {
+        if eventually(half).await {
+            break;
+        }
+    }
+    let status = mesh.status().await;
+    assert_eq!(
+        (&status["change"]["step"], &status["done"]),
+        (&"reissuing".into(), &1.into()),
+        "{status}"
+    );
+    let new = svid(&mesh.plane).await;
+    let aborted = mesh.ca(&["abort", "--within", "2s"]).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let [good, failed] = load.end().await;
+    let said = text(&aborted.stderr);
+    println!("{good} requests, {failed} failed\n{said}");
+    assert_eq!(aborted.status.code(), Some(0), "{said}");
+    assert_eq!(failed, 0, "of {good}: {said}");
+    assert!(good > 200, "{good}");
+    assert!(said.contains("going back, root 1 signs; leaves of root 2 replaced"), "{said}");
+    let after = mesh.status().await;
+    assert!(after["change"].is_null(), "{after}");
+    for name in ["phase", "subject", "keyId", "kid"] {
+        assert_eq!(after["generations"][0][name], before["generations"][0][name], "{name}");
+    }
+    assert_eq!(after["generations"][1]["phase"], "retired");
+    // What the new root signed meanwhile is refused now.
+    let http = mesh.orders.envoy.listener("inbound|http").await;
+    let refused = async || match dial(http, &new).await {
+        Ok(mut stream) => get(&mut stream, "/open").await.is_err(),
+        Err(_) => true,
+    };
+    assert!(eventually(refused).await, "the new root is still trusted");
     mesh.stop().await;
 }
 
