@@ -14,8 +14,10 @@ stamp=$home/.hopgate-ready
 ready() { [ -e "$stamp" ] && runs "$home"; }
 
 runs() {
-  [ "$("$1/kube-apiserver" --version 2>/dev/null)" = "Kubernetes v$version" ] &&
-    "$1/etcd" --version 2>/dev/null | grep -qx "etcd Version: $etcd_version"
+  local etcd
+  etcd=$("$1/etcd" --version 2>/dev/null) &&
+    [ "${etcd%%$'\n'*}" = "etcd Version: $etcd_version" ] &&
+    [ "$("$1/kube-apiserver" --version 2>/dev/null)" = "Kubernetes v$version" ]
 }
 
 if [ -n "${HOPGATE_KUBE:-}" ]; then

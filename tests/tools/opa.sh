@@ -16,7 +16,10 @@ if [ -n "${HOPGATE_OPA:-}" ]; then
 fi
 
 # Cut short or another one: all the same, it is built again.
-genuine() { [ -x "$binary" ] && "$binary" version 2>/dev/null | grep -qx "Version: $version"; }
+genuine() {
+  local told
+  told=$("$binary" version 2>/dev/null) && grep -qx "Version: $version" <<<"$told"
+}
 
 make_cache
 genuine || {
