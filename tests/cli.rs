@@ -22,6 +22,7 @@ fn help_is_as_agreed() {
         &["control", "token"],
         &["envoy"],
         &["envoy", "bootstrap"],
+        &["envoy", "drain"],
         &["demo"],
         &["policy"],
         &["policy", "check"],

@@ -64,6 +64,40 @@ fn manifests_get_their_gates_and_everything_else_stays_byte_for_byte() {
     assert!(again.stderr.contains("Deployment shop/orders: skipped: it has its gate already"));
 }
 
+/// What the webhook hands a sidecar is what a sidecar takes.
+#[test]
+fn the_configuration_of_an_injected_pod_is_loaded_by_the_sidecar() {
+    let said = inject(&["--output", "json", "-f", "-"], &shop());
+    let told: Value = serde_json::from_str(&said.stdout).unwrap();
+    let start = &told["resources"][1]["spec"]["template"]["spec"]["initContainers"];
+    let sidecar = &start[1];
+    assert_eq!(
+        (sidecar["name"].as_str(), &sidecar["args"][0]),
+        (Some("hopgate"), &Value::from("sidecar"))
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hopgate"));
+    command.args(["sidecar", "--validate"]).env_clear();
+    for variable in sidecar["env"].as_array().unwrap() {
+        let field = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str();
+        let value = match field {
+            None => variable["value"].as_str().unwrap().replace("$$", "$"),
+            Some("metadata.namespace") => "shop".to_owned(),
+            Some("spec.serviceAccountName") => "orders".to_owned(),
+            Some("metadata.uid") => "8a8e1c9e-0000-4000-8000-000000000001".to_owned(),
+            Some("status.podIP") => "10.1.2.3".to_owned(),
+            Some("status.podIPs") => "10.1.2.3,fd00::3".to_owned(),
+            Some(other) => panic!("{other}"),
+        };
+        command.env(variable["name"].as_str().unwrap(), value);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(!said.contains("means nothing"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("spiffe://demo.mesh/ns/shop/sa/orders"), "{printed}");
+}
+
 #[test]
 fn machines_read_what_was_done() {
     let file = here("manifests/shop.yaml");

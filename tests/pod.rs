@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::oneshot;
 
 use crate::support::Scratch;
+use crate::support::envoy::Envoy;
 
 const KEY: &str = "00112233445566778899aabbccddeeff";
 const POLICY: &str = "apiVersion: hopgate.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: open, namespace: shop }\n\
@@ -348,6 +349,68 @@ async fn one_caller_leaves_room_for_others_and_silence_is_ended() {
     }
     drop(idle);
     pod.stop().await;
+}
+
+/// `hopgate envoy drain` on an Envoy whose application answers slowly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envoy_is_drained_while_it_still_serves() {
+    let (listener, port) = listen().await;
+    let app = Router::new()
+        .route("/slow", get(|| async { tokio::time::sleep(Duration::from_secs(4)).await }))
+        .route("/", get(|| async {}));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let scratch = Scratch::new("pod-drain");
+    let socket = |address: &str, port: u16| json!({ "socket_address": { "address": address, "port_value": port } });
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "in",
+        "http_filters": [{ "name": "router", "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" } }],
+        "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "app" } }] }] },
+    });
+    let bootstrap = json!({
+        "admin": { "address": { "pipe": { "path": scratch.path().join("admin.sock") } } },
+        "static_resources": {
+            "listeners": [{
+                "name": "inbound", "address": socket("127.0.0.1", 0),
+                "filter_chains": [{ "filters": [{ "name": "http", "typed_config": manager }] }],
+            }],
+            "clusters": [{
+                "name": "app", "type": "STATIC",
+                "load_assignment": { "cluster_name": "app", "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": socket("127.0.0.1", port) } }] }] },
+            }],
+        },
+    });
+    let drain = |within: &str, admin: &str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hopgate"));
+        command.args(["envoy", "drain", "--within", within, "--admin", admin]);
+        command.env_clear().output()
+    };
+    let admin = format!("unix:{}", scratch.path().join("admin.sock").display());
+    let none = drain("1s", &admin).await.unwrap();
+    assert_eq!(none.status.code(), Some(2), "there is no Envoy");
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(said.contains("there is no Envoy at unix:"), "{said}");
+
+    // Within this time it comes to tell all of its callers.
+    let envoy = Envoy::start_with(scratch.path(), &bootstrap, &["--drain-time-s", "2"]);
+    envoy.live().await;
+    let at = Address::Tcp(envoy.listener("inbound").await);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let call = |path: &str| client.get(format!("http://{at}{path}")).send();
+    let first = call("/").await.unwrap();
+    assert_eq!((first.status().as_u16(), first.headers().get("connection")), (200, None));
+    let slow = tokio::spawn(call("/slow"));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let busy = drain("1s", &admin).await.unwrap();
+    assert_eq!(busy.status.code(), Some(1), "{}", String::from_utf8_lossy(&busy.stderr));
+    let done = drain("20s", &admin).await.unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(slow.is_finished(), "the request under way was waited for");
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+    // Whoever has not heard yet is still served, and hears it.
+    let last = call("/").await.unwrap();
+    assert_eq!(last.status(), 200);
+    assert_eq!(last.headers().get("connection").unwrap(), "close");
 }
 
 #[test]

@@ -2,10 +2,16 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::mesh;
+use crate::sidecar::{Drained, EnvoyDrain};
+
+/// Where it is in a pod.
+const DEFAULT_ADMIN: &str = "unix:/run/hopgate/envoy-admin.sock";
 
 /// Look at, or make, the configuration of a workload's Envoy.
 #[derive(Debug, clap::Args)]
@@ -18,6 +24,21 @@ pub(crate) struct EnvoyArgs {
 enum Verb {
     /// Print the bootstrap that Envoy is started with (envoy -c FILE).
     Bootstrap(BootstrapArgs),
+    /// Have an Envoy drain, and wait until nothing is under way in it
+    ///
+    /// It still serves whoever comes, and tells its callers to turn elsewhere. For the `preStop` hook of its pod: told to end,
+    /// an Envoy ends at once. Exit code 0: nothing is under way; 1: something still is; 2: there is no Envoy.
+    Drain(DrainArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct DrainArgs {
+    /// Envoy's admin page, unix:/path or IP:PORT
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADMIN)]
+    admin: mesh::Endpoint,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    within: Duration,
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,15 +76,45 @@ pub(crate) enum Listeners {
     Discovered(mesh::captured::CaptureConfig),
 }
 
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
 /// Runs the verb. `load` reads the sidecar's configuration file.
 ///
 /// # Errors
-/// When the file cannot be loaded, its `envoy` section cannot be turned into a safe configuration, or `out` is closed.
-pub(crate) fn run<L>(args: &EnvoyArgs, load: L, out: &mut dyn Write) -> anyhow::Result<()>
+/// When the file cannot be loaded, its `envoy` section cannot be turned into a safe configuration, or `out` is closed; when
+/// there is no Envoy to drain.
+pub(crate) fn run<L>(args: &EnvoyArgs, load: L, out: &mut dyn Write) -> anyhow::Result<ExitCode>
 where
     L: FnOnce(&Path) -> anyhow::Result<Loaded>,
 {
-    let Verb::Bootstrap(BootstrapArgs { config, output }) = &args.verb;
+    match &args.verb {
+        Verb::Bootstrap(args) => bootstrap(args, load, out).map(|()| ExitCode::SUCCESS),
+        Verb::Drain(args) => drain(args),
+    }
+}
+
+fn drain(DrainArgs { admin, within }: &DrainArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(EnvoyDrain::new(admin.clone(), *within).run()) {
+        Drained::Quiet => Ok(ExitCode::SUCCESS),
+        Drained::Busy => {
+            writeln!(std::io::stderr(), "something is still under way after {within:?}")?;
+            Ok(ExitCode::from(1))
+        }
+        Drained::Gone(reason) => anyhow::bail!("there is no Envoy at {admin}: {reason}"),
+    }
+}
+
+fn bootstrap<L>(
+    BootstrapArgs { config, output }: &BootstrapArgs,
+    load: L,
+    out: &mut dyn Write,
+) -> anyhow::Result<()>
+where
+    L: FnOnce(&Path) -> anyhow::Result<Loaded>,
+{
     let Loaded { listeners, sidecar } = load(config)?;
     let bootstrap = match listeners {
         Listeners::Written(section) => {
@@ -118,6 +169,11 @@ inbound: [{ name: http, listen: '127.0.0.1:21001', app: '127.0.0.1:31001' }]
         let mut out = Vec::new();
         run(&args, load, &mut out)?;
         Ok(String::from_utf8(out)?)
+    }
+
+    #[test]
+    fn an_envoy_is_looked_for_where_it_is_in_a_pod() {
+        assert_eq!(DEFAULT_ADMIN, format!("unix:{}", crate::mesh::pod::ENVOY_ADMIN_SOCKET));
     }
 
     #[test]

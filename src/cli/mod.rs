@@ -107,8 +107,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Sidecar(args) => sidecar::run(args, &cli.log),
         Command::Control(args) => control::run(args, &cli.log),
-        Command::Envoy(args) => envoy::run(&args, load_for_envoy, &mut std::io::stdout().lock())
-            .map(|()| ExitCode::SUCCESS),
+        Command::Envoy(args) => envoy::run(&args, load_for_envoy, &mut std::io::stdout().lock()),
         Command::Demo(args) => demo::run(args, &cli.log),
         Command::Policy(args) => policy::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -38,7 +38,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::ConstCounter;
 
-pub use ads::InvalidServices;
+pub use ads::{Drained, EnvoyDrain, InvalidServices};
 pub use assigned::AssignedPage;
 pub use callers::{BrakeConfig, BrakeLimits, Proxy, ProxyAbsent, ProxyHeader, ProxyTrust};
 pub use config::{
@@ -282,7 +282,7 @@ impl Bound {
             tracing::info!("draining");
             // All of this sidecar still serves meanwhile.
             if let Some(envoy) = envoy {
-                envoy.run().await;
+                envoy.run_and_tell().await;
             }
         };
         self.tasks.run(shutdown, self.drain_timeout).await

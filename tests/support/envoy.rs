@@ -44,12 +44,18 @@ pub struct Envoy {
 impl Envoy {
     /// Starts Envoy; it need not be ready when this returns.
     pub fn start(directory: &Path, bootstrap: &Value) -> Self {
+        Self::start_with(directory, bootstrap, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(directory: &Path, bootstrap: &Value, more: &[&str]) -> Self {
         let file = directory.join("envoy.json");
         std::fs::write(&file, bootstrap.to_string()).unwrap();
         let log = std::fs::File::create(directory.join("envoy.log")).unwrap();
         let child = Command::new(binary())
             .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "info", "-c"])
             .arg(&file)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

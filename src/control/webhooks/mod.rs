@@ -91,7 +91,7 @@ impl Webhooks {
             Injecting::new(settings, namespaces, notices, config_maps)
         });
         let acceptor = server::acceptor(Arc::clone(&own), clock)?;
-        let routes = Routes { injecting, judge, counts: Counts::register(metrics) };
+        let routes = Routes::new(injecting, judge, Counts::register(metrics));
         tasks.spawn("webhooks", server::serve((listener, acceptor), routes, tasks.drain()));
         let WebhookNames { mutating, validating } = config.configurations;
         let configurations = WebhookConfigurations::new(cluster, mutating, validating);

@@ -21,6 +21,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -42,12 +43,15 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_CONNECTIONS: usize = 512;
+/// Reviews that are read and judged at once: each may be as large as the bound above.
+const AT_ONCE: usize = 32;
 
 /// Who answers which page.
 pub(super) struct Routes {
     pub(super) injecting: Option<Injecting>,
     pub(super) judge: Option<Judge>,
     pub(super) counts: Counts,
+    turns: Semaphore,
 }
 
 /// What reviews came to.
@@ -58,6 +62,12 @@ pub(super) struct Counts(Family<Labels, Counter>);
 struct Labels {
     webhook: &'static str,
     outcome: &'static str,
+}
+
+impl Routes {
+    pub(super) fn new(injecting: Option<Injecting>, judge: Option<Judge>, counts: Counts) -> Self {
+        Self { injecting, judge, counts, turns: Semaphore::new(AT_ONCE) }
+    }
 }
 
 impl Counts {
@@ -182,6 +192,11 @@ async fn bounded(
     routes: &Routes,
     judged: impl Future<Output = Judged>,
 ) -> Response {
+    let judged = async {
+        let busy = |_| (StatusCode::SERVICE_UNAVAILABLE, "it ends".to_owned());
+        let _turn = routes.turns.acquire().await.map_err(busy)?;
+        judged.await
+    };
     // What a panic leaves behind is judged where it happened: nothing that is shared is half-changed.
     let judged = AssertUnwindSafe(tokio::time::timeout(PATIENCE, judged)).catch_unwind().await;
     let failure = match judged {

@@ -77,6 +77,10 @@ fn sidecar(settings: &Settings, overrides: &Overrides, probes: &Probes) -> Resul
         "ports": [{ "name": "hopgate-metrics", "containerPort": SIDECAR_PORT, "protocol": "TCP" }],
         "startupProbe": health("/started", 1, 120),
         "readinessProbe": health("/ready", 2, 3),
+        // At the end of the pod, before anything in it is told to stop: callers turn elsewhere while all of it still serves.
+        "lifecycle": { "preStop": { "exec": { "command": [
+            "/hopgate", "envoy", "drain", "--within", format!("{ENVOY_DRAIN}s"),
+        ] } } },
         "resources": overrides.resources.hopgate.to_json(),
         "volumeMounts": volumes::of_sidecar(),
         "securityContext": security(SIDECAR_UID, GATE_GID, &json!({ "drop": ["ALL"] })),

@@ -21,9 +21,21 @@ const LOOK: Duration = Duration::from_millis(200);
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What is done with Envoy at the end.
-pub(in crate::sidecar) struct EnvoyDrain {
+#[derive(Debug, Clone)]
+pub struct EnvoyDrain {
     admin: Endpoint,
     longest: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Drained {
+    /// Nothing is under way any more.
+    Quiet,
+    /// Something still is, and the time is up.
+    Busy,
+    /// There is no Envoy that could be asked, or not any more; for this reason.
+    Gone(String),
 }
 
 /// What is under way in an Envoy.
@@ -35,22 +47,34 @@ struct UnderWay {
 }
 
 impl EnvoyDrain {
-    pub(super) fn new(admin: Endpoint, longest: Duration) -> Self {
+    /// Of the Envoy with this admin page, for no longer than `longest`.
+    #[must_use]
+    pub fn new(admin: Endpoint, longest: Duration) -> Self {
         Self { admin, longest }
     }
 
-    /// Has Envoy drain, and waits until nothing is under way, or as long as it may take.
-    pub(in crate::sidecar) async fn run(self) {
+    /// Has Envoy drain, and waits until nothing is under way, or as long as it may take. Asked again, Envoy goes on as it
+    /// does.
+    pub async fn run(&self) -> Drained {
         let end = Instant::now() + self.longest;
         if let Err(error) = ask(&self.admin, Method::POST, DRAIN).await {
-            tracing::warn!(%error, "Envoy cannot be drained; it may have ended before");
-            return;
+            return Drained::Gone(error.to_string());
         }
-        let drained = self.quiet();
-        match tokio::time::timeout_at(end, drained).await {
-            Ok(Ok(())) => tracing::info!("Envoy is drained"),
-            Ok(Err(error)) => tracing::warn!(%error, "Envoy ended while it drained"),
-            Err(_) => tracing::warn!(after = ?self.longest, "requests are still under way"),
+        match tokio::time::timeout_at(end, self.quiet()).await {
+            Ok(Ok(())) => Drained::Quiet,
+            Ok(Err(error)) => Drained::Gone(error.to_string()),
+            Err(_) => Drained::Busy,
+        }
+    }
+
+    /// The same, told in the log.
+    pub(in crate::sidecar) async fn run_and_tell(&self) {
+        match self.run().await {
+            Drained::Quiet => tracing::info!("Envoy is drained"),
+            Drained::Busy => tracing::warn!(after = ?self.longest, "requests are still under way"),
+            Drained::Gone(reason) => {
+                tracing::warn!(reason, "Envoy cannot be drained; it may have ended before");
+            }
         }
     }
 

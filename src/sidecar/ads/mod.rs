@@ -27,7 +27,7 @@ use crate::runtime::{Clock, Ready, Tasks};
 use crate::telemetry::Metrics;
 use crate::xds::{AggregatedService, Catalogue};
 
-pub(super) use drain::EnvoyDrain;
+pub use drain::{Drained, EnvoyDrain};
 use publisher::Publisher;
 pub use services::InvalidServices;
 use services::ServicesTask;
@@ -37,6 +37,9 @@ pub(super) use status::AdsStatus;
 
 /// The services that the application may call, whoever tells them. `None` until they are known.
 pub(super) type Services = watch::Receiver<Option<Arc<Vec<Service>>>>;
+
+/// The condition that Envoy has taken a configuration.
+pub(super) const CONFIGURED: &str = "envoy-configuration";
 
 /// The parts of aggregated discovery.
 pub(super) struct Ads {
@@ -64,7 +67,7 @@ pub(super) fn start(
     let door = EnvoyDoor::new(
         catalogues.subscribe(),
         certificates.identity.clone(),
-        (sds, Arc::clone(&status), ready.require("envoy-configuration")),
+        (sds, Arc::clone(&status), ready.require(CONFIGURED)),
     );
     let service = AggregatedService::new(door, catalogues.subscribe(), tasks.drain());
     let publisher = Publisher {

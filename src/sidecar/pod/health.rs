@@ -14,11 +14,12 @@ use http::{Method, StatusCode};
 
 use crate::mesh::Endpoint;
 use crate::runtime::Ready;
+use crate::sidecar::ads::CONFIGURED;
 use crate::sidecar::certificates::IN_USE;
 use crate::sidecar::envoy_admin::ask;
 
 /// Conditions that an Envoy which is not started yet cannot meet.
-const OF_ENVOY: [&str; 1] = [IN_USE];
+const OF_ENVOY: [&str; 2] = [IN_USE, CONFIGURED];
 
 #[derive(Clone)]
 struct Gate {
