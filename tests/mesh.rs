@@ -4,4 +4,5 @@
 mod changes;
 mod network;
 mod pod;
+mod revoked;
 mod traffic;

@@ -51,6 +51,14 @@ impl Network {
         network
     }
 
+    /// A program of root on the node.
+    pub fn on_node(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &format!("{}-node", self.prefix)]).arg(program);
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// A pod with 10.77.0.`index` and fd77::`index` (in decimal digits).
     pub fn pod(&mut self, index: u8) -> Namespace {
         let name = self.namespace(&index.to_string());
@@ -108,10 +116,6 @@ impl Namespace {
     /// A program in the pod, run by root.
     pub fn as_root(&self, program: &str, arguments: &[&str]) {
         run("ip", &[&["netns", "exec", self.name.as_str(), program], arguments].concat());
-    }
-
-    pub fn ip(&self, arguments: &[&str]) {
-        run("ip", &[&["-n", self.name.as_str()], arguments].concat());
     }
 }
 

@@ -17,8 +17,9 @@ pub const APP: u32 = 1000;
 
 /// The authority of the mesh, and the programs where every user may run them.
 pub struct Mesh {
-    pub network: Network,
     ca: pki::Ca,
+    control: Option<Process>,
+    pub network: Network,
     directory: Scratch,
 }
 
@@ -62,7 +63,59 @@ impl Mesh {
                 std::fs::copy(&from, &to).unwrap();
             }
         }
-        Self { network, ca: pki::ca(), directory }
+        Self { network, control: None, ca: pki::ca(), directory }
+    }
+
+    /// A mesh whose certificates and revocations come from a control plane, which runs on the node.
+    pub async fn with_control(test: &str) -> Self {
+        let mut mesh = Self::new(test);
+        let directory = mesh.directory.path().join("control");
+        std::fs::create_dir_all(&directory).unwrap();
+        let config = "trustDomain: mesh.test\nlisten: \"10.77.0.1:15012\"\ndirectory: ca\n\
+            serverNames: [\"10.77.0.1\"]\n";
+        std::fs::write(directory.join("control.yaml"), config).unwrap();
+        let log = std::fs::File::create(directory.join("control.log")).unwrap();
+        let mut command = mesh.network.on_node(mesh.directory.path().join("hopgate"));
+        command.args(["control", "--config"]).arg(directory.join("control.yaml"));
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        mesh.control = Some(Process(child));
+        let up = || directory.join("ca/operator.sock").exists();
+        assert!(eventually(async || up()).await, "the control plane does not start");
+        mesh
+    }
+
+    /// `hopgate revoke ..`; it must succeed.
+    pub fn revoke(&self, arguments: &str) {
+        self.hopgate("revoke", arguments);
+    }
+
+    /// A verb of the command line, about the control plane.
+    fn hopgate(&self, verb: &str, arguments: &str) -> String {
+        let output = Command::new(self.directory.path().join("hopgate"))
+            .args(verb.split(' '))
+            .args(arguments.split_whitespace())
+            .arg("--config")
+            .arg(self.directory.path().join("control/control.yaml"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The section `certificates` of a sidecar, and the files that it names.
+    fn certificates(&self, pod: &Pod, account: &str) -> &'static str {
+        if self.control.is_some() {
+            let workload = format!("--workload ns/shop/sa/{account}");
+            pod.write("join.token", &self.hopgate("control token", &workload), 0o600);
+            pod.write("roots.pem", &self.hopgate("ca bundle", ""), 0o644);
+            return "{ control: { server: \"https://10.77.0.1:15012\", caFile: roots.pem, \
+                joinTokenFile: join.token }, stateDirectory: run/state }";
+        }
+        let leaf = self.ca.leaf(&format!("spiffe://mesh.test/ns/shop/sa/{account}"));
+        pod.write("tls.crt", &pki::pem(&leaf.certificate), 0o644);
+        pod.write("tls.key", &leaf.key.serialize_pem(), 0o600);
+        pod.write("ca.crt", &pki::pem(&self.ca.root()), 0o644);
+        "{ files: { certificate: tls.crt, key: tls.key, bundle: ca.crt } }"
     }
 
     /// A pod without a gate.
@@ -85,7 +138,8 @@ impl Mesh {
         let mut pod =
             Pod { namespace, directory, programs, sidecar: None, envoy: None, _app: None };
         pod.capture();
-        pod.write_files(&spec, &self.ca);
+        let certificates = self.certificates(&pod, spec.account);
+        pod.write_files(&spec, certificates);
         pod.start_sidecar();
         pod.start_envoy();
         pod.ready().await;
@@ -95,17 +149,21 @@ impl Mesh {
 }
 
 impl Pod {
-    /// The capture rules.
+    /// The capture rules, and the proof that they are in force. Port 8088 is excluded.
     fn capture(&self) {
-        let file = self.programs.join("capture.nft");
-        std::fs::write(&file, include_str!("capture.nft")).unwrap();
-        self.namespace.as_root("nft", &["-f", file.to_str().unwrap()]);
-        self.namespace.ip(&["-6", "addr", "replace", "::6/128", "dev", "lo"]);
+        let arguments = [
+            "capture",
+            "up",
+            "--exclude-inbound-ports",
+            "8088",
+            "--exclude-outbound-ports",
+            "8088",
+        ];
+        self.namespace.as_root(&self.gate("hopgate"), &arguments);
     }
 
-    fn write_files(&self, spec: &Spec<'_>, ca: &pki::Ca) {
+    fn write_files(&self, spec: &Spec<'_>, certificates: &str) {
         let Spec { index: _, account, capture, services, policy } = spec;
-        let leaf = ca.leaf(&format!("spiffe://mesh.test/ns/shop/sa/{account}"));
         let (v4, v6) = (self.namespace.v4(), self.namespace.v6());
         let config = format!(
             r#"
@@ -115,7 +173,7 @@ extAuthz: {{ listen: ["unix:run/authz.sock"] }}
 admin: {{ listen: "unix:run/admin.sock" }}
 decisionLog: {{ path: run/decisions.log }}
 sds: {{ listen: "unix:run/xds.sock" }}
-certificates: {{ files: {{ certificate: tls.crt, key: tls.key, bundle: ca.crt }} }}
+certificates: {certificates}
 capture:
   admin: unix:run/envoy-admin.sock
   addresses: ["{v4}", "{v6}"]
@@ -131,9 +189,6 @@ drainTimeout: 2s
             ("sidecar.yaml", config, 0o644),
             ("services.yaml", (*services).to_owned(), 0o644),
             ("resources/policy.yaml", (*policy).to_owned(), 0o644),
-            ("tls.crt", pki::pem(&leaf.certificate), 0o644),
-            ("tls.key", leaf.key.serialize_pem(), 0o600),
-            ("ca.crt", pki::pem(&ca.root()), 0o644),
         ] {
             self.write(name, &text, mode);
         }
@@ -291,6 +346,26 @@ drainTimeout: 2s
         self.run(&[python(), "-c", script, host, &port, said, &wait]).unwrap_or_default()
     }
 
+    /// A connection that has been answered once, and then says nothing.
+    pub async fn open(&self, (host, port): (&str, u16)) -> Open {
+        let script = "import socket,sys\n\
+            s=socket.create_connection((sys.argv[1],int(sys.argv[2])),5)\n\
+            s.sendall(b'hello.')\n\
+            assert s.recv(16)==b'hello.'\n\
+            print('open',flush=True)\n\
+            s.settimeout(30)\n\
+            try: s.recv(16)\n\
+            except ConnectionError: pass";
+        let mut command = self.namespace.command(APP, APP, python());
+        command.args(["-c", script, host, &port.to_string()]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let out = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).unwrap();
+        assert_eq!(said, "open\n", "{}", self.logs());
+        Open(Process(child))
+    }
+
     /// Calls a page again and again by kept connections; wait for the result with [`Load::end`].
     pub fn load(&self, clients: u8, seconds: u8, url: &str) -> Load {
         let app = self.gate("app.py");
@@ -324,6 +399,16 @@ impl Load {
         serde_json::from_str(&said).unwrap_or_else(|_| {
             panic!("the load failed: {}", String::from_utf8_lossy(&output.stderr))
         })
+    }
+}
+
+/// A connection that is open.
+pub struct Open(Process);
+
+impl Open {
+    /// Waits until the other side ends it.
+    pub async fn ended(self) {
+        assert!(self.0.ended(Duration::from_secs(25)).await.success(), "nobody ended it");
     }
 }
 
