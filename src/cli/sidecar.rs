@@ -43,6 +43,9 @@ pub(crate) struct SidecarArgs {
     /// The pod's own address, instead of `pod.address`
     #[arg(long, env = "HOPGATE_SIDECAR_POD_IP", value_name = "IP")]
     pod_ip: Option<IpAddr>,
+    /// All addresses of the pod, of both families, instead of `capture.addresses`
+    #[arg(long, env = "HOPGATE_SIDECAR_POD_IPS", value_name = "IP", value_delimiter = ',')]
+    pod_ips: Vec<IpAddr>,
     /// Only check the configuration and the resources, then exit: 0 good, 2 bad
     #[arg(long)]
     validate: bool,
@@ -81,6 +84,7 @@ pub(crate) fn run(args: SidecarArgs, log: &LogArgs) -> anyhow::Result<ExitCode> 
         namespace: args.namespace,
         service_account: args.service_account,
         pod_address: args.pod_ip,
+        pod_addresses: args.pod_ips,
         resources: args.resources,
         pod_uid: args.pod_uid,
         listen: args.listen,

@@ -50,6 +50,8 @@ pub struct SidecarOverrides {
     pub service_account: Option<String>,
     /// Replaces `pod.address`, where there is a section `pod`.
     pub pod_address: Option<IpAddr>,
+    /// Replaces `capture.addresses`, where there is a section `capture`.
+    pub pod_addresses: Vec<IpAddr>,
     /// Replaces the files and directories of `resources`.
     pub resources: Vec<PathBuf>,
     /// Replaces `workload.podUid`.
@@ -101,6 +103,7 @@ fn overridden(
         namespace,
         service_account,
         pod_address,
+        pod_addresses,
         resources,
         pod_uid,
         listen,
@@ -119,6 +122,9 @@ fn overridden(
     }
     if let (Some(pod), Some(address)) = (&mut config.pod, pod_address) {
         pod.address = Some(address);
+    }
+    if let Some(capture) = config.capture.as_mut().filter(|_| !pod_addresses.is_empty()) {
+        capture.addresses = pod_addresses;
     }
     if !resources.is_empty() {
         config.resources.files = resources;

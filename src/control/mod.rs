@@ -143,8 +143,9 @@ impl Control {
         let metrics = Metrics::new();
         FleetPage::new(fleet.clone(), publisher.subscribe()).count_in(&metrics);
         let resources = config.resources.as_ref().zip(cluster.as_ref());
-        let resources = resources.map(|(config, cluster)| {
-            Controller::new(config, cluster, fleet.clone(), (&ready, &metrics))
+        let resources = resources.map(|(resources, cluster)| {
+            let parts = (resources, &config.trust_domain);
+            Controller::new(parts, cluster, fleet.clone(), (&ready, &metrics))
         });
         Ok(Self {
             resources,

@@ -8,15 +8,22 @@
 
 mod held;
 mod neighbours;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) use held::document;
-pub use held::{Held, Pod, ResourceKey};
+pub use held::{GateOfPod, Held, Pod, ResourceKey};
 pub use neighbours::Neighbours;
+pub use services::{ClusterService, EndpointSlice};
+
+use services::Services;
 
 use super::crd::DEFINITIONS;
+use crate::identity::TrustDomain;
+use crate::mesh::captured::Service;
+use crate::policy::{self, Mtls, Resource};
 
 /// What was heard of the objects of one kind.
 #[derive(Debug, Clone)]
@@ -31,6 +38,17 @@ pub enum Heard<T> {
     Failed(String),
 }
 
+impl<T> Heard<T> {
+    /// Why nothing could be heard, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<&String> {
+        match self {
+            Self::Failed(words) => Some(words),
+            Self::All(_) | Self::Put(_) | Self::Gone(_) => None,
+        }
+    }
+}
+
 /// What was heard.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -38,6 +56,10 @@ pub enum Change {
     Resources(&'static str, Heard<Held>),
     /// Of pods.
     Pods(Heard<Pod>),
+    /// Of services.
+    Services(Heard<ClusterService>),
+    /// Of endpoints.
+    Slices(Heard<EndpointSlice>),
 }
 
 /// What the control plane makes of a resource among the others.
@@ -59,6 +81,7 @@ pub struct Index {
     resources: BTreeMap<ResourceKey, Arc<Held>>,
     /// By UID.
     pods: BTreeMap<String, Pod>,
+    services: Services,
     /// Which kinds were heard in full; pods under their own name.
     heard: BTreeSet<&'static str>,
 }
@@ -73,6 +96,7 @@ impl Index {
             root: root.to_owned(),
             resources: BTreeMap::new(),
             pods: BTreeMap::new(),
+            services: Services::default(),
             heard: BTreeSet::new(),
         }
     }
@@ -116,6 +140,30 @@ impl Index {
                 self.pods.remove(&pod.uid);
             }
             Change::Resources(_, Heard::Failed(_)) | Change::Pods(Heard::Failed(_)) => {}
+            Change::Services(heard) => self.services.hear_services(heard),
+            Change::Slices(heard) => self.services.hear_slices(heard),
+        }
+    }
+
+    /// The services that are part of the mesh; `None` while not everything about them was heard. Resources do not wait for
+    /// that.
+    #[must_use]
+    pub fn meshed(&self, domain: &TrustDomain, mtls: &Mtls) -> Option<Vec<Service>> {
+        let whole = self.services.is_whole() && self.heard.contains(PODS);
+        whole.then(|| self.services.meshed(&self.pods, (domain, mtls)))
+    }
+
+    /// What the MeshPolicy says of the ports of workloads; `None` while that is not known, or cannot be read.
+    #[must_use]
+    pub fn mtls(&self) -> Option<Mtls> {
+        if !self.heard.contains("MeshPolicy") {
+            return None;
+        }
+        let Some(held) = self.mesh_policy() else { return Some(Mtls::strict()) };
+        let mut read = policy::parse(&held.key.to_string(), &held.document).ok()?;
+        match (read.pop(), read.pop()) {
+            (Some(Resource::MeshPolicy(policy)), None) => Some(policy.spec.mtls),
+            _ => None,
         }
     }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use futures_util::stream::{BoxStream, SelectAll, Stream, StreamExt as _, select_all, unfold};
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::crd::{DEFINITIONS, Definition, GROUP, VERSION};
-use super::index::{Change, Heard, Held, Pod};
+use super::index::{Change, ClusterService, EndpointSlice, Heard, Held, Pod};
 use crate::runtime::{dice, with_causes};
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -33,6 +34,12 @@ pub fn changes(cluster: &Cluster) -> SelectAll<BoxStream<'static, Change>> {
     }
     let pods: Api<core::Pod> = Api::all(cluster.client());
     all.push(follow(pods, |pod| Pod::read(&pod)).map(Change::Pods).boxed());
+    let services: Api<core::Service> = Api::all(cluster.client());
+    let services = follow(services, |service| ClusterService::read(&service));
+    all.push(services.map(Change::Services).boxed());
+    let slices: Api<discovery::EndpointSlice> = Api::all(cluster.client());
+    let slices = follow(slices, |slice| EndpointSlice::read(&slice));
+    all.push(slices.map(Change::Slices).boxed());
     select_all(all)
 }
 

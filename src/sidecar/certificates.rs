@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 use super::ads::EnvoyDoor;
-use super::discovery::{Assignment, Discovery, DiscoveryStatus, Memory, Words, count_discovery};
+use super::discovery::{
+    Assignment, Discovery, DiscoveryStatus, Memory, Services, Words, count_discovery,
+};
 use super::in_use::{self, InUseConfig};
 use super::judging::Aliases;
 use super::standing::{Asking, Standing};
@@ -42,6 +44,8 @@ pub(super) struct Told {
     pub(super) status: Arc<DiscoveryStatus>,
     /// Who is trusted no more.
     pub(super) words: Words,
+    /// The services of the mesh, where they are wanted.
+    pub(super) services: Option<Services>,
 }
 
 /// The condition that Envoy uses the certificate.
@@ -92,10 +96,10 @@ impl Certificates {
         let discovery = memory
             .start((&source.source, assignment), parts, envoys, running)
             .map_err(certs::RenewalError::Server)?;
-        let told = discovery.map(|Discovery { task, status, words }| {
+        let told = discovery.map(|Discovery { task, status, words, services }| {
             tasks.spawn("discovery", task.run());
             count_discovery(metrics, &status);
-            Told { status, words }
+            Told { status, words, services }
         });
         Ok(Some(Self {
             identity,

@@ -111,7 +111,7 @@ fn used(seen: &InUse, identity: &watch::Receiver<Option<Arc<WorkloadIdentity>>>)
 }
 
 fn discovery(told: &Told) -> Value {
-    let Told { status, words } = told;
+    let Told { status, words, services: _ } = told;
     let Heard {
         connected_since,
         silent_since: _,

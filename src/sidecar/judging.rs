@@ -95,7 +95,8 @@ impl Judging {
         let incoming = Incoming { files, keys: keys_received, proposals: proposed };
         tasks.spawn("resources", reload.run(incoming, tasks.drain()));
         let pod_uid = config.workload.pod_uid.clone().unwrap_or_default();
-        let assignment = Assignment { assigned, proposals, pod_uid };
+        let wanted = config.wanted();
+        let assignment = Assignment { assigned, proposals, pod_uid, wanted };
         Ok((Self { gate, keys, resolver, status, counts, aliases }, assignment))
     }
 

@@ -157,6 +157,9 @@ pub enum StartError {
     /// The services of the mesh cannot be used.
     #[error("capture.services: {0}")]
     Services(#[from] InvalidServices),
+    /// Envoy's bootstrap cannot be written.
+    #[error("capture.bootstrap: {0}")]
+    Bootstrap(#[source] crate::runtime::FileError),
     /// Envoy's configuration cannot be written.
     #[error(transparent)]
     Encode(#[from] crate::mesh::NotEncodable),

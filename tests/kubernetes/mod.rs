@@ -8,5 +8,6 @@ mod gateway;
 mod objects;
 mod resources;
 mod reviews;
+mod services;
 mod signer;
 mod webhooks;

@@ -21,18 +21,18 @@ use crate::support::kube::{Namespace, resources_of, server};
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// A cluster with a control plane and two namespaces: one of the mesh, one of a team.
-struct World {
+pub(super) struct World {
     _turn: MutexGuard<'static, ()>,
     /// The control plane's.
     _directory: Directory,
     clock: Clock,
     root: Namespace,
-    shop: Namespace,
+    pub(super) shop: Namespace,
     plane: Plane,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::through(&server().url, &server().ca_file).await
     }
 
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// Waits until the control plane has heard everything.
-    async fn heard(&self) {
+    pub(super) async fn heard(&self) {
         assert!(
             eventually(async || self.plane.ready.missing().is_empty()).await,
             "{:?}",
@@ -76,13 +76,23 @@ impl World {
     }
 
     async fn sidecar(&self, directory: Directory, uid: &str) -> Sidecar {
+        self.sidecar_with(directory, uid, "").await
+    }
+
+    /// A sidecar with more in its configuration.
+    pub(super) async fn sidecar_with(
+        &self,
+        directory: Directory,
+        uid: &str,
+        more: &str,
+    ) -> Sidecar {
         let workload = format!("ns/{}/sa/orders", self.shop.name);
         directory.write("join.token", &self.plane.token(&workload, &self.clock), 0o600);
         directory.write("roots.pem", &self.plane.bundle.to_pem(), 0o644);
-        Sidecar::start(directory, (&self.shop.name, uid), self.plane.port).await
+        Sidecar::start(directory, (&self.shop.name, uid), (self.plane.port, more)).await
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.plane.stop().await;
     }
 }
@@ -97,17 +107,21 @@ fn documented_rules() -> Value {
 }
 
 /// A whole sidecar in this process.
-struct Sidecar {
-    directory: Directory,
+pub(super) struct Sidecar {
+    pub(super) directory: Directory,
     client: AuthorizationClient<Channel>,
-    admin: Address,
+    pub(super) admin: Address,
     ready: Ready,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Sidecar {
-    async fn start(directory: Directory, (namespace, uid): (&str, &str), port: u16) -> Self {
+    async fn start(
+        directory: Directory,
+        (namespace, uid): (&str, &str),
+        (port, more): (u16, &str),
+    ) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let text = format!(
             "workload: {{ trustDomain: demo.mesh, namespace: {namespace}, serviceAccount: orders, podUid: {uid} }}\n\
@@ -115,7 +129,7 @@ impl Sidecar {
              admin: {{ listen: \"127.0.0.1:0\" }}\ndecisionLog: {{ path: decisions.log }}\n\
              drainTimeout: 2s\n\
              certificates:\n  control: {{ server: \"https://localhost:{port}\", caFile: roots.pem, joinTokenFile: join.token }}\n  \
-             stateDirectory: state\n"
+             stateDirectory: state\n{more}"
         );
         let file = directory.write("sidecar.yaml", &text, 0o644);
         let config = hopgate::config::sidecar(&file, Default::default()).unwrap();
@@ -135,7 +149,7 @@ impl Sidecar {
         meaning(answer.into_inner()).allowed
     }
 
-    async fn stop(self) -> Directory {
+    pub(super) async fn stop(self) -> Directory {
         drop(self.stop);
         self.task.await.unwrap();
         self.directory
@@ -320,7 +334,7 @@ async fn a_restart_during_an_outage_judges_by_what_was_told_and_a_new_one_lets_n
     let roots = world.plane.bundle.to_pem();
     world.stop().await;
     let directory = sidecar.stop().await;
-    let sidecar = Sidecar::start(directory, (&namespace, "gone"), port).await;
+    let sidecar = Sidecar::start(directory, (&namespace, "gone"), (port, "")).await;
     assert!(sidecar.allows("/open").await, "at once");
     assert!(!sidecar.allows("/other").await);
     sidecar.stop().await;
@@ -328,7 +342,7 @@ async fn a_restart_during_an_outage_judges_by_what_was_told_and_a_new_one_lets_n
     let fresh = Directory::new();
     fresh.write("join.token", "AAAA", 0o600);
     fresh.write("roots.pem", &roots, 0o644);
-    let sidecar = Sidecar::start(fresh, (&namespace, "new"), port).await;
+    let sidecar = Sidecar::start(fresh, (&namespace, "new"), (port, "")).await;
     assert!(sidecar.ready.missing().iter().any(|(name, _)| *name == "policy"));
     assert!(!sidecar.allows("/open").await);
     sidecar.stop().await;

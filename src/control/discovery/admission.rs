@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::control::tls::Peer;
 use crate::identity::{InvalidLeaf, Leaf, SpiffeId};
 use crate::runtime::Clock;
-use crate::xds::own::{POLICY_KIND, Running};
+use crate::xds::own::{POLICY_KIND, Running, SERVICE_KIND};
 use crate::xds::{Catalogue, Door, Heard, Kind, Session, SharedFeed};
 
 use super::fleet::{Certificate, Fleet, Seat};
@@ -130,7 +130,7 @@ pub(super) fn still_good(
 }
 
 impl Door for Admission {
-    const OWN: &'static [Kind] = &[POLICY_KIND];
+    const OWN: &'static [Kind] = &[SERVICE_KIND, POLICY_KIND];
 
     type Session = Seat;
 

@@ -9,8 +9,9 @@ mod config;
 mod groups;
 mod known;
 mod report;
+mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 
-use crate::kube::index::{Change, Heard, Index};
+use crate::identity::TrustDomain;
+use crate::kube::index::{Change, Index};
 use crate::kube::{self, Cluster, InvalidReview, StatusWriter};
 use crate::runtime::{Clock, Drain, Ready, ReadyFlag, Tasks};
 use crate::telemetry::Metrics;
@@ -33,6 +35,7 @@ pub use config::ResourcesConfig;
 use groups::Groups;
 use known::Known;
 use report::Report;
+use services::ServiceTable;
 
 /// The most that is heard before it is told.
 const MAX_BURST: usize = 1000;
@@ -45,6 +48,7 @@ pub(super) struct Controller {
     changes: SelectAll<BoxStream<'static, Change>>,
     fleet: Fleet,
     groups: Groups,
+    services: ServiceTable,
     known: watch::Sender<Arc<Known>>,
     counts: Counts,
     ready: ReadyFlag,
@@ -57,9 +61,19 @@ pub(super) struct Controller {
 #[derive(Debug, Clone)]
 pub struct Admission(watch::Receiver<Arc<Known>>);
 
+/// What a change is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Concern {
+    /// Which resources are for whom.
+    Resources,
+    /// Which services there are, and who is behind them.
+    Services,
+}
+
 /// What is counted.
 #[derive(Debug, Default)]
 struct Counts {
+    services: Gauge,
     resources: Gauge,
     pods: Gauge,
     sets: Gauge,
@@ -68,7 +82,7 @@ struct Counts {
 
 impl Controller {
     pub(super) fn new(
-        config: &ResourcesConfig,
+        (config, domain): (&ResourcesConfig, &TrustDomain),
         cluster: &Cluster,
         fleet: Fleet,
         (ready, metrics): (&Ready, &Metrics),
@@ -82,6 +96,7 @@ impl Controller {
             changes: kube::changes(cluster),
             fleet,
             groups: Groups::default(),
+            services: ServiceTable::new(domain.clone()),
             known: watch::Sender::new(Arc::new(Known::nothing(&config.root_namespace))),
             counts,
             ready,
@@ -106,31 +121,29 @@ impl Controller {
     async fn run(mut self, drain: Drain) -> Result<(), Infallible> {
         let mut arrivals = self.fleet.arrivals();
         loop {
-            let mut audience = Audience::Newcomers;
+            let mut concerns = BTreeSet::new();
             tokio::select! {
                 () = drain.begun() => return Ok(()),
-                Some(change) = self.changes.next() => {
-                    self.hear(change);
-                    audience = Audience::Everyone;
-                }
+                Some(change) = self.changes.next() => concerns.extend(self.hear(change)),
                 // Never an error: the fleet is held here.
                 Ok(()) = arrivals.changed() => {}
             }
             for _ in 0..MAX_BURST {
                 let Some(Some(change)) = self.changes.next().now_or_never() else { break };
-                self.hear(change);
-                audience = Audience::Everyone;
+                concerns.extend(self.hear(change));
             }
-            self.tell(audience);
+            self.tell(&concerns);
         }
     }
 
-    fn hear(&mut self, change: Change) {
-        let (kind, failure) = match &change {
-            Change::Resources(kind, Heard::Failed(words)) => (*kind, Some(words)),
-            Change::Resources(kind, _) => (*kind, None),
-            Change::Pods(Heard::Failed(words)) => ("Pod", Some(words)),
-            Change::Pods(_) => ("Pod", None),
+    /// Says what the change is about.
+    fn hear(&mut self, change: Change) -> &'static [Concern] {
+        use Concern::{Resources, Services};
+        let (kind, failure, concerns): (_, _, &[Concern]) = match &change {
+            Change::Resources(kind, heard) => (*kind, heard.failure(), &[Resources, Services]),
+            Change::Pods(heard) => ("Pod", heard.failure(), &[Resources, Services]),
+            Change::Services(heard) => ("Service", heard.failure(), &[Services]),
+            Change::Slices(heard) => ("EndpointSlice", heard.failure(), &[Services]),
         };
         match failure {
             None => {
@@ -156,12 +169,24 @@ impl Controller {
             }
         }
         self.index.apply(change);
+        concerns
     }
 
-    fn tell(&mut self, audience: Audience) {
+    fn tell(&mut self, concerns: &BTreeSet<Concern>) {
+        if concerns.contains(&Concern::Services) {
+            self.services.renew(&self.index);
+        }
+        if let Some(services) = self.services.table() {
+            self.fleet.tell_services(services);
+        }
         if !self.index.is_whole() {
             return;
         }
+        let audience = if concerns.contains(&Concern::Resources) {
+            Audience::Everyone
+        } else {
+            Audience::Newcomers
+        };
         if audience == Audience::Everyone {
             self.groups.renew(self.index.resources());
             self.known.send_replace(Arc::new(Known::of(&self.index, &self.groups)));
@@ -173,7 +198,7 @@ impl Controller {
             Some(groups.table(&selected))
         });
         self.ready.met();
-        self.counts.set(&self.index, &self.groups);
+        self.counts.set(&self.index, &self.groups, self.services.len());
     }
 }
 
@@ -193,6 +218,11 @@ impl Counts {
         metrics.register(|registry| {
             for (name, help, gauge) in [
                 ("resources_known", "Resources of the cluster that were heard.", &self.resources),
+                (
+                    "resources_services",
+                    "Services of the cluster that are part of the mesh.",
+                    &self.services,
+                ),
                 ("resources_pods", "Pods of the cluster that were heard.", &self.pods),
                 ("resources_sets", "Sets of resources that sidecars share.", &self.sets),
             ] {
@@ -203,8 +233,9 @@ impl Counts {
         });
     }
 
-    fn set(&self, index: &Index, groups: &Groups) {
+    fn set(&self, index: &Index, groups: &Groups, services: usize) {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.services.set(count(services));
         self.resources.set(count(index.resources().count()));
         self.pods.set(count(index.pods()));
         self.sets.set(count(groups.len()));

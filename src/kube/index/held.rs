@@ -1,12 +1,14 @@
 //! What is kept of a resource, and of a pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value, json};
 
 use crate::kube::crd::DEFINITIONS;
+use crate::kube::inject::{CAPTURE_CONTAINER, ENVOY_CONTAINER, SIDECAR_CONTAINER};
 use crate::policy::{self, Resource};
 
 /// The longest document in bytes: with its name it must fit into one message to a sidecar. One that is longer is told without
@@ -63,6 +65,17 @@ pub struct Pod {
     pub service_account: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its addresses; none before it has a network of its own.
+    pub addresses: Vec<IpAddr>,
+    /// Its gate, if it got one.
+    pub gate: Option<GateOfPod>,
+}
+
+/// The gate of a pod, as it was injected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateOfPod {
+    /// Ports to which incoming connections go past it.
+    pub excluded: BTreeSet<u16>,
 }
 
 impl fmt::Display for ResourceKey {
@@ -169,6 +182,36 @@ impl Pod {
             namespace: pod.metadata.namespace.clone()?,
             service_account: spec?.service_account_name.clone().unwrap_or_default(),
             labels: pod.metadata.labels.clone().unwrap_or_default(),
+            addresses: addresses(pod.status.as_ref()),
+            gate: GateOfPod::of(spec?),
         })
+    }
+}
+
+fn addresses(status: Option<&core::PodStatus>) -> Vec<IpAddr> {
+    let all = status.and_then(|status| status.pod_ips.as_ref()).into_iter().flatten();
+    all.filter_map(|ip| ip.ip.parse().ok()).collect()
+}
+
+impl GateOfPod {
+    /// What stands in the containers of the gate; they cannot be changed once the pod is there.
+    fn of(spec: &core::PodSpec) -> Option<Self> {
+        if spec.host_network == Some(true) {
+            return None;
+        }
+        let named = |name: &str| spec.init_containers.iter().flatten().find(|c| c.name == name);
+        named(SIDECAR_CONTAINER)?;
+        named(ENVOY_CONTAINER)?;
+        let arguments = named(CAPTURE_CONTAINER)?.args.as_deref().unwrap_or_default();
+        let mut excluded = BTreeSet::new();
+        for pair in arguments.windows(2) {
+            if let [flag, ports] = pair
+                && flag == "--exclude-inbound-ports"
+            {
+                excluded
+                    .extend(ports.split(',').filter_map(|port| port.trim().parse::<u16>().ok()));
+            }
+        }
+        Some(Self { excluded })
     }
 }

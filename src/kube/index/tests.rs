@@ -44,6 +44,8 @@ fn pod(uid: &str, namespace: &str, app: &str) -> Pod {
         namespace: namespace.to_owned(),
         service_account: app.to_owned(),
         labels: [("app".to_owned(), app.to_owned())].into(),
+        addresses: Vec::new(),
+        gate: None,
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::annotations::Overrides;
 use super::resources::Resources;
+use super::seen::PortSaid;
 use super::settings::{CaptureBy, Settings};
 use super::volumes::{self, ROOTS_FILE, STATE, TOKEN_FILE};
 use super::{CAPTURE_CONTAINER, ENVOY_CONTAINER, Refused, SIDECAR_CONTAINER};
@@ -25,10 +26,12 @@ pub(super) fn gate(
     settings: &Settings,
     overrides: &Overrides,
     probes: &Probes,
+    ports: &[PortSaid],
 ) -> Result<Vec<Value>, Refused> {
+    let config = config(settings, probes, ports)?;
     Ok(vec![
         capture(settings, &overrides.exclusions),
-        sidecar(settings, overrides, probes)?,
+        sidecar(settings, overrides, &config),
         envoy(settings, overrides),
     ])
 }
@@ -58,8 +61,8 @@ fn capture(settings: &Settings, exclusions: &Exclusions) -> Value {
     container(CAPTURE_CONTAINER, &settings.injection.image, settings, capture)
 }
 
-fn sidecar(settings: &Settings, overrides: &Overrides, probes: &Probes) -> Result<Value, Refused> {
-    let config = config(settings, probes)?.to_string();
+fn sidecar(settings: &Settings, overrides: &Overrides, config: &Value) -> Value {
+    let config = config.to_string();
     let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
     let sidecar = json!({
         "args": ["sidecar"],
@@ -69,6 +72,7 @@ fn sidecar(settings: &Settings, overrides: &Overrides, probes: &Probes) -> Resul
             field("HOPGATE_SIDECAR_SERVICE_ACCOUNT", "spec.serviceAccountName"),
             field("HOPGATE_SIDECAR_POD_UID", "metadata.uid"),
             field("HOPGATE_SIDECAR_POD_IP", "status.podIP"),
+            field("HOPGATE_SIDECAR_POD_IPS", "status.podIPs"),
             { "name": "HOPGATE_LOG", "value": overrides.log_level.as_str() },
             { "name": "HOPGATE_LOG_FORMAT", "value": "json" },
             // The kubelet replaces $(NAME) in values; a dollar that is doubled stays a dollar.
@@ -85,11 +89,14 @@ fn sidecar(settings: &Settings, overrides: &Overrides, probes: &Probes) -> Resul
         "volumeMounts": volumes::of_sidecar(),
         "securityContext": security(SIDECAR_UID, GATE_GID, &json!({ "drop": ["ALL"] })),
     });
-    Ok(container(SIDECAR_CONTAINER, &settings.injection.image, settings, sidecar))
+    container(SIDECAR_CONTAINER, &settings.injection.image, settings, sidecar)
 }
 
 /// The sidecar's configuration. Whose pod it is, the kubelet tells it by variables.
-fn config(settings: &Settings, probes: &Probes) -> Result<Value, Refused> {
+fn config(settings: &Settings, probes: &Probes, ports: &[PortSaid]) -> Result<Value, Refused> {
+    let port =
+        |PortSaid { number, protocol }: &PortSaid| json!({ "port": number, "protocol": protocol });
+    let ports: Vec<Value> = ports.iter().map(port).collect();
     let probes = serde_json::to_value(probes)
         .map_err(|error| Refused::unreadable("probes", &error.to_string()))?;
     Ok(json!({
@@ -106,6 +113,13 @@ fn config(settings: &Settings, probes: &Probes) -> Result<Value, Refused> {
                 "serviceAccountTokenFile": TOKEN_FILE,
             },
             "stateDirectory": format!("{STATE}/certificates"),
+        },
+        "capture": {
+            "bootstrap": ENVOY_BOOTSTRAP,
+            "ports": ports,
+            "services": { "control": {} },
+            "outbound": settings.injection.outbound,
+            "drainTime": format!("{ENVOY_DRAIN}s"),
         },
         "pod": { "probes": probes },
     }))

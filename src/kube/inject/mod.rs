@@ -85,7 +85,7 @@ pub fn inject(
     let overrides = Overrides::read(&seen, &settings.injection)?;
     let mut pod = pod.clone();
     let probes = probes::rewrite(&mut pod, &seen, key)?;
-    let gate = containers::gate(settings, &overrides, &probes)?;
+    let gate = containers::gate(settings, &overrides, &probes, &seen.ports_said())?;
     let stopped = settings.injection.stop_delay_seconds();
     let spec = object(&mut pod, "spec")?;
     prepend(spec, "initContainers", gate)?;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{CAPTURE_CONTAINER, ENVOY_CONTAINER, INJECTED, Refused, SIDECAR_CONTAINER};
+use crate::mesh::captured::AppProtocol;
 use crate::mesh::pod::{ENVOY_UID, OWN_PORTS, SIDECAR_UID};
 
 /// Volumes of the gate are named so.
@@ -69,6 +70,13 @@ struct Named {
     name: String,
 }
 
+/// A port of which the pod says what is spoken there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PortSaid {
+    pub(super) number: u16,
+    pub(super) protocol: AppProtocol,
+}
+
 impl Seen {
     pub(super) fn read(pod: &Value) -> Result<Self, Refused> {
         serde_path_to_error::deserialize(pod).map_err(|error| {
@@ -98,6 +106,20 @@ impl Seen {
     /// All containers, those of the start first.
     pub(super) fn containers(&self) -> impl Iterator<Item = &Container> {
         self.spec.init_containers.iter().flatten().chain(&self.spec.containers)
+    }
+
+    /// The ports whose names say what is spoken there (`http`, `grpc-api`), each once. Others are found by the services that
+    /// lead to them.
+    pub(super) fn ports_said(&self) -> Vec<PortSaid> {
+        let ports = self.containers().flat_map(|container| container.ports.iter().flatten());
+        let said = ports.filter(|port| port.is_tcp()).filter_map(|port| {
+            let protocol = AppProtocol::named(port.name.as_deref()?)?;
+            Some(PortSaid { number: port.container_port, protocol })
+        });
+        let mut said: Vec<PortSaid> = said.collect();
+        said.sort_unstable();
+        said.dedup_by_key(|port| port.number);
+        said
     }
 
     /// Whether it was injected before, and nothing of that is missing.

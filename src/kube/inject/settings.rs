@@ -8,6 +8,7 @@ use super::resources::Resources;
 use super::wish::DEFAULT_REVISION;
 use crate::identity::TrustDomain;
 use crate::mesh::capture::{Exclusions, Networks, Ports, Uids};
+use crate::mesh::captured::OutboundMode;
 
 /// A token of a service account is good for at least ten minutes, says Kubernetes.
 const TOKEN: std::ops::RangeInclusive<Duration> =
@@ -59,6 +60,9 @@ pub struct Injection {
     /// Worker threads of each Envoy.
     #[serde(default = "default_concurrency")]
     pub envoy_concurrency: u16,
+    /// What becomes of connections of pods to whatever is no part of the mesh.
+    #[serde(default)]
+    pub outbound: OutboundMode,
     /// What no pod's gate captures; a pod may add to it.
     #[serde(default)]
     pub exclude: ExcludeSettings,

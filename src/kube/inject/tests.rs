@@ -57,6 +57,30 @@ fn config(pod: &Value) -> Value {
 }
 
 #[test]
+fn ports_whose_names_say_what_is_spoken_are_declared_and_services_tell_the_rest() {
+    let ports = json!([
+        { "name": "http", "containerPort": 8080 },
+        { "name": "grpc-api", "containerPort": 8443, "protocol": "TCP" },
+        { "name": "web", "containerPort": 3000 },
+        { "containerPort": 3001 },
+        { "name": "http-dns", "containerPort": 53, "protocol": "UDP" },
+    ]);
+    let spec = json!({ "containers": [{ "name": "app", "image": "app:1", "ports": ports }] });
+    let capture = &config(&injected(&pod(&json!({}), &spec)))["capture"];
+    let said = json!([{ "port": 8080, "protocol": "http" }, { "port": 8443, "protocol": "grpc" }]);
+    assert_eq!(capture["ports"], said);
+    assert_eq!(capture["services"], json!({ "control": {} }));
+    assert_eq!(
+        (capture["outbound"].as_str(), capture["bootstrap"].as_str()),
+        (Some("Any"), Some("/run/hopgate/envoy.json"))
+    );
+    let only = settings(&json!({ "outbound": "MeshOnly" }));
+    let outcome = inject(&pod(&json!({}), &json!({})), &enabled(), &only, &key()).unwrap();
+    let Outcome::Injected { pod, remarks: _ } = outcome else { panic!("skipped") };
+    assert_eq!(config(&pod)["capture"]["outbound"], "MeshOnly");
+}
+
+#[test]
 fn the_gate_starts_in_its_order_before_everything_of_the_pod() {
     let pod = injected(&pod(&json!({}), &json!({ "initContainers": [{ "name": "migrate" }] })));
     let names: Vec<&str> = pod["spec"]["initContainers"]

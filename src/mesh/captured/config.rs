@@ -27,18 +27,23 @@ pub struct CaptureConfig {
     /// Envoy's own admin page: a unix socket, created with mode 0660 for the group of Envoy and sidecar.
     #[serde(default = "default_admin")]
     pub admin: Endpoint,
-    /// The addresses of the pod, of both families if it has both.
+    /// The addresses of the pod, of both families if it has both. The kubelet tells them by a variable.
+    #[serde(default)]
     pub addresses: Vec<IpAddr>,
-    /// The ports of the application that others may call. Every other port is closed to them.
+    /// The ports of the application that others may call, beside those to which services lead. Every other port is closed to
+    /// them.
     #[serde(default)]
     pub ports: Vec<PortConfig>,
     /// What becomes of connections to whatever is no part of the mesh.
     #[serde(default)]
     pub outbound: OutboundMode,
-    /// A file of services that the application may call; it is followed. Without it the application calls nothing of the
-    /// mesh but itself.
+    /// The services that the application may call, and those that it is behind. Without any the application calls nothing of
+    /// the mesh but itself.
     #[serde(default)]
-    pub services: Option<PathBuf>,
+    pub services: Option<ServicesFrom>,
+    /// Where the bootstrap of Envoy is written at the start, for an Envoy that starts after this sidecar.
+    #[serde(default)]
+    pub bootstrap: Option<PathBuf>,
     /// A file for Envoy's access log, one JSON object per line. Default: none, since the decision log tells more.
     #[serde(default)]
     pub access_log: Option<PathBuf>,
@@ -49,6 +54,27 @@ pub struct CaptureConfig {
     #[serde(default = "default_drain_time", with = "humantime_serde")]
     pub drain_time: Duration,
 }
+
+/// Who says which services there are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "neither the path of a file nor `control: {}`")]
+pub enum ServicesFrom {
+    /// A file, which is followed.
+    File(PathBuf),
+    /// The control plane.
+    Control(ServicesOfControl),
+}
+
+/// `control: {}`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServicesOfControl {
+    control: Nothing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
 
 /// A port of the application.
 #[derive(Debug, Clone, Deserialize)]
@@ -147,7 +173,11 @@ impl CaptureConfig {
     #[must_use]
     pub fn relative_to(mut self, directory: &Path) -> Self {
         self.admin = self.admin.relative_to(directory);
-        self.services = self.services.map(|path| directory.join(path));
+        self.services = self.services.map(|from| match from {
+            ServicesFrom::File(path) => ServicesFrom::File(directory.join(path)),
+            ServicesFrom::Control(control) => ServicesFrom::Control(control),
+        });
+        self.bootstrap = self.bootstrap.map(|path| directory.join(path));
         self.access_log = self.access_log.map(|path| directory.join(path));
         self
     }
@@ -161,15 +191,26 @@ impl CaptureConfig {
 }
 
 impl PortConfig {
-    /// The port; `mode` is told what it is where it says nothing itself.
+    /// The port; `mode` is that of the mesh, which counts where the port says nothing itself. Permissive cannot be had where
+    /// the server speaks first: then it is Strict.
     #[must_use]
     pub fn port(&self, mode: MtlsMode) -> Port {
+        let usual = match (mode, self.protocol) {
+            (MtlsMode::Permissive, AppProtocol::ServerFirst) => MtlsMode::Strict,
+            (mode, _) => mode,
+        };
         Port {
             number: self.port,
             protocol: self.protocol,
-            mtls: self.mtls.unwrap_or(mode),
+            mtls: self.mtls.unwrap_or(usual),
             request_body: self.request_body,
         }
+    }
+
+    /// A port to which a service leads, of which nothing else is said.
+    #[must_use]
+    pub fn served(port: u16, protocol: AppProtocol) -> Self {
+        Self { port, protocol, mtls: None, request_body: None }
     }
 }
 
@@ -264,7 +305,7 @@ services:
 
     #[test]
     fn a_section_is_read_with_what_goes_without_saying() {
-        let text = "{ addresses: [10.77.0.11], ports: [{ port: 8080 }, { port: 25, protocol: server-first, mtls: Disabled }] }";
+        let text = "{ addresses: [10.77.0.11], services: { control: {} }, ports: [{ port: 8080 }, { port: 25, protocol: server-first, mtls: Disabled }, { port: 26, protocol: server-first }] }";
         let config: CaptureConfig = serde_saphyr::from_str(text).unwrap();
         assert_eq!(config.admin.to_string(), "unix:/run/hopgate/envoy-admin.sock");
         assert_eq!(config.outbound, OutboundMode::Any);
@@ -275,7 +316,17 @@ services:
             (ports[1].protocol, ports[1].mtls),
             (AppProtocol::ServerFirst, MtlsMode::Disabled)
         );
-        for bad in ["{ ports: [] }", "{ addresses: [here] }", "{ addresses: [], port: 1 }"] {
+        assert_eq!(ports[2].mtls, MtlsMode::Strict, "Permissive cannot be had there");
+        assert!(matches!(config.services, Some(ServicesFrom::Control(_))));
+        let file: CaptureConfig = serde_saphyr::from_str("{ services: a.yaml }").unwrap();
+        let file = file.relative_to(Path::new("/etc")).services;
+        assert_eq!(file, Some(ServicesFrom::File("/etc/a.yaml".into())));
+        for bad in [
+            "{ addresses: [here] }",
+            "{ addresses: [], port: 1 }",
+            "{ services: { file: a } }",
+            "{ services: { control: { all: true } } }",
+        ] {
             assert!(serde_saphyr::from_str::<CaptureConfig>(bad).is_err(), "{bad}");
         }
     }

@@ -20,16 +20,19 @@ mod port;
 mod resources;
 mod service;
 mod upstream;
+mod wire;
 mod workload;
 
 pub use check::{Captured, Withheld};
 pub use config::{
     CaptureConfig, EndpointConfig, PortConfig, ServiceConfig, ServicePortConfig, ServicesFile,
+    ServicesFrom,
 };
 pub use endpoint::{Readiness, ServiceEndpoint, Transport};
-pub use port::{AppProtocol, Port};
+pub use port::{AppProtocol, Port, served};
 pub use resources::{Resources, Unresolved};
 pub use service::{Service, ServicePort};
+pub use wire::InvalidService;
 pub use workload::{CapturedWorkload, OutboundMode};
 
 #[cfg(test)]

@@ -1,10 +1,16 @@
 //! Ports of the application, and what is spoken on them.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::body::RequestBody;
 use crate::mesh::config::Protocol;
+use crate::mesh::pod::OWN_PORTS;
 use crate::policy::MtlsMode;
+
+use super::service::Service;
 
 /// A port of the application that others may call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,18 +52,27 @@ impl AppProtocol {
     /// else bytes. A name that is not known is bytes too, which every protocol can be carried as.
     #[must_use]
     pub fn of(app_protocol: Option<&str>, port_name: Option<&str>) -> Self {
-        let first_word = |name: &str| name.split('-').next().unwrap_or_default().to_owned();
-        let said = match app_protocol {
-            Some(said) => said.to_owned(),
-            None => port_name.map(first_word).unwrap_or_default(),
+        let known = match app_protocol {
+            Some(said) => Self::known(said),
+            None => port_name.and_then(Self::named),
         };
-        let said = said.to_ascii_lowercase();
-        match said.as_str() {
-            "http" | "ws" | "grpc-web" | "kubernetes.io/ws" => Self::Http,
-            "http2" | "h2c" | "kubernetes.io/h2c" => Self::Http2,
-            "grpc" => Self::Grpc,
-            said if SERVER_FIRST.contains(&said) => Self::ServerFirst,
-            _ => Self::Tcp,
+        known.unwrap_or(Self::Tcp)
+    }
+
+    /// What the first word of the name of a port says; nothing when it is no protocol.
+    #[must_use]
+    pub fn named(port_name: &str) -> Option<Self> {
+        Self::known(port_name.split('-').next().unwrap_or_default())
+    }
+
+    fn known(said: &str) -> Option<Self> {
+        match said.to_ascii_lowercase().as_str() {
+            "http" | "ws" | "grpc-web" | "kubernetes.io/ws" => Some(Self::Http),
+            "http2" | "h2c" | "kubernetes.io/h2c" => Some(Self::Http2),
+            "grpc" => Some(Self::Grpc),
+            "tcp" | "tls" | "https" | "kubernetes.io/wss" => Some(Self::Tcp),
+            said if SERVER_FIRST.contains(&said) => Some(Self::ServerFirst),
+            _ => None,
         }
     }
 
@@ -70,9 +85,42 @@ impl AppProtocol {
     }
 }
 
+/// The ports at these addresses to which services lead, and what is spoken there. Where services say different things, it is
+/// requests if one says so: they are judged one by one, and bytes would pass rules that ask about requests.
+#[must_use]
+pub fn served(services: &[Service], addresses: &[IpAddr]) -> BTreeMap<u16, AppProtocol> {
+    let mut ports: BTreeMap<u16, AppProtocol> = BTreeMap::new();
+    for port in services.iter().flat_map(|service| &service.ports) {
+        let here = port.endpoints.iter().map(|endpoint| endpoint.address);
+        for at in here.filter(|at| addresses.contains(&at.ip()) && !OWN_PORTS.contains(&at.port()))
+        {
+            let held = ports.entry(at.port()).or_insert(port.protocol);
+            *held = (*held).min(port.protocol);
+        }
+    }
+    ports
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ports_to_which_services_lead_are_served() {
+        let text = r#"
+services:
+  - { name: a, namespace: n, ports: [
+      { port: 80, appProtocol: tcp, endpoints: [{ address: "10.0.0.1:8080" }, { address: "10.0.0.2:9090" }] },
+      { port: 81, appProtocol: mysql, endpoints: [{ address: "[fd00::1]:3306" }, { address: "10.0.0.1:15021" }] }] }
+  - { name: b, namespace: n, ports: [{ port: 80, name: http, endpoints: [{ address: "10.0.0.1:8080" }] }] }
+"#;
+        let file: crate::mesh::captured::ServicesFile = serde_saphyr::from_str(text).unwrap();
+        let domain = crate::identity::TrustDomain::parse("mesh.test").unwrap();
+        let services = file.services(&domain).unwrap();
+        let own = ["10.0.0.1", "fd00::1"].map(|ip| ip.parse().unwrap());
+        let expected = [(8080, AppProtocol::Http), (3306, AppProtocol::ServerFirst)];
+        assert_eq!(served(&services, &own), expected.into());
+    }
 
     #[test]
     fn what_is_spoken_is_what_was_said_and_bytes_where_nothing_was() {

@@ -13,17 +13,20 @@ mod session;
 mod snapshot;
 mod status;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, Told};
+use super::config::invalid;
+use super::discovery::Services;
 use super::standing::Standing;
 use super::{Config, StartError};
 use crate::authz::Gate;
-use crate::mesh::captured::Service;
-use crate::runtime::{Clock, Ready, Tasks};
+use crate::mesh::captured::ServicesFrom;
+use crate::mesh::{Endpoint, Sidecar, discovering_bootstrap};
+use crate::runtime::{Clock, Ready, Tasks, write_atomic};
 use crate::telemetry::Metrics;
 use crate::xds::{AggregatedService, Catalogue};
 
@@ -34,9 +37,6 @@ use services::ServicesTask;
 pub(super) use session::EnvoyDoor;
 use snapshot::Snapshots;
 pub(super) use status::AdsStatus;
-
-/// The services that the application may call, whoever tells them. `None` until they are known.
-pub(super) type Services = watch::Receiver<Option<Arc<Vec<Service>>>>;
 
 /// The condition that Envoy has taken a configuration.
 pub(super) const CONFIGURED: &str = "envoy-configuration";
@@ -59,7 +59,11 @@ pub(super) fn start(
 ) -> Result<Option<Ads>, StartError> {
     let Some(capture) = &config.capture else { return Ok(None) };
     let sidecar = config.for_envoy(Vec::new())?;
-    let services = follow_services(capture.services.clone(), config, tasks)?;
+    if let Some(path) = &capture.bootstrap {
+        write_bootstrap(path, &sidecar, &capture.admin)?;
+    }
+    let parts = (config, certificates.told.as_ref());
+    let services = follow_services(capture.services.as_ref(), parts, tasks)?;
     let status = Arc::new(AdsStatus::default());
     status.register(metrics);
     let catalogues = watch::Sender::new(Arc::new(Catalogue::new(Vec::new())));
@@ -86,13 +90,26 @@ pub(super) fn start(
     Ok(Some(Ads { service, status, drain }))
 }
 
+/// For an Envoy that starts after this sidecar. Its group reads it: Envoy is another user.
+fn write_bootstrap(path: &Path, sidecar: &Sidecar, admin: &Endpoint) -> Result<(), StartError> {
+    let bootstrap = discovering_bootstrap(sidecar, admin)
+        .map_err(|error| invalid("capture", error.to_string()))?;
+    write_atomic(path, bootstrap.to_string().as_bytes(), 0o640).map_err(StartError::Bootstrap)
+}
+
 fn follow_services(
-    path: Option<PathBuf>,
-    config: &Config,
+    from: Option<&ServicesFrom>,
+    (config, told): (&Config, Option<&Told>),
     tasks: &mut Tasks,
 ) -> Result<Services, StartError> {
-    let Some(path) = path else {
-        return Ok(watch::Sender::new(Some(Arc::new(Vec::new()))).subscribe());
+    let path = match from {
+        None => return Ok(watch::Sender::new(Some(Arc::new(Vec::new()))).subscribe()),
+        Some(ServicesFrom::Control(_)) => {
+            // Where nobody tells them they are never known; the configuration was checked for that.
+            let told = told.and_then(|told| told.services.clone());
+            return Ok(told.unwrap_or_else(|| watch::Sender::new(None).subscribe()));
+        }
+        Some(ServicesFrom::File(path)) => path.clone(),
     };
     let domain = config.identity()?.workload.trust_domain;
     let task = ServicesTask::new(path, domain)?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Services;
 use super::snapshot::{Known, Snapshots};
 use super::status::AdsStatus;
 use crate::authz::Gate;
@@ -15,6 +14,7 @@ use crate::identity::{Members, SpiffeId, TrustDomain};
 use crate::mesh::captured::Service;
 use crate::revocation::{Certificate, RevocationList};
 use crate::runtime::{Clock, Drain};
+use crate::sidecar::discovery::Services;
 use crate::sidecar::standing::Orders;
 use crate::xds::{Catalogue, Table};
 

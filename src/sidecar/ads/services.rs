@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Services;
 use crate::identity::TrustDomain;
 use crate::mesh::InvalidMesh;
 use crate::mesh::captured::{Service, ServicesFile};
 use crate::policy::yaml::{YamlError, parse_one};
 use crate::runtime::{Drain, FileError, FileWatch, WatchError, read_limited};
+use crate::sidecar::discovery::Services;
 
 /// The largest file.
 const LIMIT: u64 = 16 * 1024 * 1024;

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::mesh::captured::{
-    CaptureConfig, Captured, CapturedWorkload, PortConfig, Resources, Service, Unresolved,
+    CaptureConfig, Captured, CapturedWorkload, Port, PortConfig, Resources, Service, Unresolved,
+    served,
 };
 use crate::mesh::{Encoder, InvalidMesh, NotEncodable, ResourceKind, Sidecar};
 use crate::policy::Mtls;
@@ -139,12 +140,21 @@ impl Snapshots {
         // Those of whom the roots are among the secrets.
         let domains = known.secrets.names().filter_map(|name| name.strip_prefix("spiffe://"));
         let domains = domains.filter_map(|name| TrustDomain::parse(name).ok());
-        let port = |port: &PortConfig| port.port(known.mtls.mode(namespace, port.port));
+        let mode = |number| known.mtls.mode(namespace, number);
+        let mut ports: Vec<Port> =
+            capture.ports.iter().map(|port| port.port(mode(port.port))).collect();
+        for (number, protocol) in served(&known.services, &capture.addresses) {
+            match ports.iter_mut().find(|port| port.number == number) {
+                // Requests, if anybody says so.
+                Some(port) => port.protocol = port.protocol.min(protocol),
+                None => ports.push(PortConfig::served(number, protocol).port(mode(number))),
+            }
+        }
         CapturedWorkload {
             federated: domains.filter(is_foreign).collect(),
             addresses: capture.addresses.clone(),
             revoked: known.revoked.clone(),
-            ports: capture.ports.iter().map(port).collect(),
+            ports,
             outbound: capture.outbound,
             access_log: capture.access_log.clone(),
             authz_timeout: capture.authz_timeout,

@@ -9,7 +9,7 @@ use crate::certs::Reissue;
 use crate::runtime::with_causes;
 use crate::sidecar::envoys::EnvoyWord;
 use crate::xds::own::{
-    POLICY_RESOURCE_TYPE, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder,
+    POLICY_RESOURCE_TYPE, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, SERVICE_TYPE,
     TRUST_BUNDLE_TYPE,
 };
 use crate::xds::{Follower, NewContent, Update};
@@ -48,6 +48,7 @@ impl Task {
             REVOKED_WORKLOAD_TYPE => self.hear_revoked(link, update).await,
             REISSUE_ORDER_TYPE => self.hear_order(link, update).await,
             POLICY_RESOURCE_TYPE => self.hear_policies(link, update).await,
+            SERVICE_TYPE => self.hear_services(link, update).await,
             _ => self.accept(link, update).await,
         }
     }

@@ -6,6 +6,7 @@
 //! - without the control plane everything stays as it was told last, also over a restart; a memory that is damaged stops it;
 //! - before the control plane told who is revoked, that is not known, which is not to say that nobody is;
 //! - what cannot be read is refused aloud; a revocation beside one that cannot be read is heeded;
+//! - nothing is known of services before all were told;
 //! - resources come into force whole the first time, and then each that can be used: of one that cannot, what was before stays.
 
 mod assign;
@@ -14,6 +15,7 @@ mod hear;
 mod ledger;
 mod link;
 mod policies;
+mod services;
 mod status;
 mod store;
 mod task;
@@ -30,10 +32,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::certs::{self, ControlServer, InvalidServer, RenewalHandle};
 use crate::identity::{SpiffeId, WorkloadIdentity};
+use crate::mesh::captured::Service;
 use crate::runtime::{Clock, Drain, with_causes};
 use crate::xds::own::{
     DomainBundle, KINDS, POLICY_KIND, POLICY_RESOURCE_TYPE, PolicyResource, REISSUE_ORDER_TYPE,
-    REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload, TRUST_BUNDLE_TYPE,
+    REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload, SERVICE_KIND, SERVICE_TYPE,
+    TRUST_BUNDLE_TYPE,
 };
 use crate::xds::{Follower, content_version};
 
@@ -48,6 +52,8 @@ pub use store::StoredError;
 
 use assign::Policies;
 use ledger::Ledger;
+use services::ToldServices;
+pub(super) use services::{Services, Wanted};
 use store::{Kept, Store};
 pub(super) use task::Task;
 use told::Told;
@@ -88,11 +94,12 @@ pub(super) struct Memory {
     assigned: Option<AssignedSet>,
 }
 
-/// How resources come into force: what is now, where more is proposed, and the UID of the workload's pod.
+/// How resources come into force: what is now, where more is proposed, the UID of the workload's pod, and what else it needs.
 pub(super) struct Assignment {
     pub(super) assigned: Assigned,
     pub(super) proposals: mpsc::Sender<Proposal>,
     pub(super) pod_uid: String,
+    pub(super) wanted: Wanted,
 }
 
 /// The parts that the sidecar's process uses.
@@ -101,6 +108,8 @@ pub(super) struct Discovery {
     pub(super) status: Arc<DiscoveryStatus>,
     /// What is said of revocations.
     pub(super) words: Words,
+    /// The services of the mesh, where they are wanted.
+    pub(super) services: Option<Services>,
 }
 
 impl Memory {
@@ -176,6 +185,10 @@ impl Memory {
                 let resource = resource.map_err(|error| with_causes(&error))?;
                 self.assigned.get_or_insert_default().insert(name.to_owned(), resource);
             }
+            // Read once more where they are wanted.
+            SERVICE_TYPE => {
+                Service::decode(name, content).map_err(|error| with_causes(&error))?;
+            }
             _ => return Err("of a type that this version does not know".to_owned()),
         }
         Ok(())
@@ -209,9 +222,15 @@ impl Memory {
         let certs::Source::Control(control) = source else { return Ok(None) };
         let Some(trusted) = renewal.trusted() else { return Ok(None) };
         let server = ControlServer::parse(&control.server)?;
-        let Assignment { assigned, proposals, pod_uid } = assignment;
+        let Assignment { assigned, proposals, pod_uid, wanted } = assignment;
         let policies = Policies::new(&assigned, proposals);
+        let services = match wanted {
+            // Never an error: what was kept was read when the memory was opened.
+            Wanted::Services => ToldServices::new(self.kept.resources.get(SERVICE_TYPE)).ok(),
+            Wanted::Nothing => None,
+        };
         let types = KINDS.into_iter().chain(policies.is_some().then_some(POLICY_KIND));
+        let types = types.chain(services.is_some().then_some(SERVICE_KIND));
         let mut follower = Follower::new(types.map(|kind| kind.type_url));
         let mut ledger = Ledger::new(self.workload.trust_domain());
         let mut kept = self.kept;
@@ -227,12 +246,18 @@ impl Memory {
         if matches!(assigned, Assigned::NotAsked | Assigned::NotYet) {
             kept.resources.remove(POLICY_RESOURCE_TYPE);
         }
-        for (name, content) in kept.resources.get(POLICY_RESOURCE_TYPE).into_iter().flatten() {
-            follower.hold(POLICY_RESOURCE_TYPE, name.clone(), content_version(content));
+        if services.is_none() {
+            kept.resources.remove(SERVICE_TYPE);
+        }
+        for type_url in [POLICY_RESOURCE_TYPE, SERVICE_TYPE] {
+            for (name, content) in kept.resources.get(type_url).into_iter().flatten() {
+                follower.hold(type_url, name.clone(), content_version(content));
+            }
         }
         renewal.reissue(self.reissue.as_ref().map(hear::reissue));
         let status = Arc::new(DiscoveryStatus::new(clock.clone()));
-        for type_url in KINDS.into_iter().chain([POLICY_KIND]).map(|kind| kind.type_url) {
+        let types = KINDS.into_iter().chain([POLICY_KIND, SERVICE_KIND]);
+        for type_url in types.map(|kind| kind.type_url) {
             let held = kept.resources.get(type_url).map_or(0, BTreeMap::len);
             let held = u64::try_from(held).unwrap_or(u64::MAX);
             status.update(|heard| {
@@ -240,6 +265,7 @@ impl Memory {
             });
         }
         let (speaker, words) = word::words(self.told.knowledge());
+        let told_services = services.as_ref().map(ToldServices::subscribe);
         let task = Task {
             server,
             workload: self.workload,
@@ -252,6 +278,7 @@ impl Memory {
             follower,
             ledger,
             policies,
+            services,
             pod_uid,
             kept,
             store: self.store,
@@ -262,7 +289,7 @@ impl Memory {
             attempt: None,
             unsaved: false,
         };
-        Ok(Some(Discovery { task, status, words }))
+        Ok(Some(Discovery { task, status, words, services: told_services }))
     }
 }
 

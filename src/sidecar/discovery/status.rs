@@ -12,7 +12,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::runtime::Clock;
 use crate::telemetry::Metrics;
 use crate::xds::own::{
-    POLICY_RESOURCE_TYPE, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, TRUST_BUNDLE_TYPE,
+    POLICY_RESOURCE_TYPE, REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, SERVICE_TYPE,
+    TRUST_BUNDLE_TYPE,
 };
 
 /// How discovery stands.
@@ -139,6 +140,7 @@ impl Collector for Page {
                 "Policies, providers and engines that were told and are in force.",
                 held(POLICY_RESOURCE_TYPE),
             ),
+            ("discovery_services", "Services of the mesh that are told of.", held(SERVICE_TYPE)),
         ] {
             metric(&mut encoder, (name, help), &gauge(value))?;
         }

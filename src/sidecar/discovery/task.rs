@@ -22,6 +22,7 @@ use super::assign::{self, Policies};
 use super::backoff::{self, Failure};
 use super::ledger::Ledger;
 use super::link::{self, Link, LinkError};
+use super::services::ToldServices;
 use super::store::{Kept, Store};
 use super::told::Told;
 use super::word::Speaker;
@@ -48,6 +49,8 @@ pub(in crate::sidecar) struct Task {
     pub(super) ledger: Ledger,
     /// The resources of this workload; `None` when they come from files alone.
     pub(super) policies: Option<Policies>,
+    /// The services of the mesh; `None` when this workload needs none of them.
+    pub(super) services: Option<ToldServices>,
     /// Of this workload's pod; empty where it has none.
     pub(super) pod_uid: String,
     pub(super) kept: Kept,

@@ -36,6 +36,12 @@ pub const KINDS: [Kind; 3] = [
 /// The type of which each sidecar gets its own. One in each answer: a sidecar refuses a bad one alone.
 pub const POLICY_KIND: Kind = Kind::new(POLICY_RESOURCE_TYPE, Batch::One);
 
+/// The type URL of `hopgate.discovery.v1.Service`.
+pub const SERVICE_TYPE: &str = "type.googleapis.com/hopgate.discovery.v1.Service";
+
+/// The services of the mesh, for sidecars of captured pods. One in each answer, for the same reason.
+pub const SERVICE_KIND: Kind = Kind::new(SERVICE_TYPE, Batch::One);
+
 /// A resource as it is published: its name, and its encoded message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {

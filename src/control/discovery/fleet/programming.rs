@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::identity::SpiffeId;
-use crate::xds::own::{POLICY_KIND, POLICY_RESOURCE_TYPE, Running};
-use crate::xds::{Catalogue, Refusal, SharedTable};
+use crate::xds::own::{POLICY_KIND, POLICY_RESOURCE_TYPE, Running, SERVICE_KIND};
+use crate::xds::{Catalogue, Kind, Refusal, SharedTable};
 
 use super::{Certificate, Connection, Fleet};
 
@@ -47,13 +47,15 @@ impl Fleet {
             let Some(table) = resources(&connection.certificate, &connection.running) else {
                 continue;
             };
-            connection.own.send_if_modified(|told| {
-                let same = told.table(POLICY_RESOURCE_TYPE).is_some_and(|t| Arc::ptr_eq(t, &table));
-                if !same {
-                    *told = Arc::new(Catalogue::new(vec![(POLICY_KIND, table)]));
-                }
-                !same
-            });
+            connection.tell(POLICY_KIND, table);
+        }
+    }
+
+    /// Tells the services of the mesh to all sidecars that have said what they are. Those that need none do not ask.
+    pub(in crate::control) fn tell_services(&self, services: &Arc<SharedTable>) {
+        let seats = self.lock();
+        for connection in seats.taken.values().filter(|connection| connection.feed.is_some()) {
+            connection.tell(SERVICE_KIND, Arc::clone(services));
         }
     }
 
@@ -72,6 +74,18 @@ impl Connection {
     /// What is for it; `None` while that is not known.
     pub(super) fn resources(&self) -> Option<Arc<SharedTable>> {
         self.own.borrow().table(POLICY_RESOURCE_TYPE).cloned()
+    }
+
+    /// Replaces what it is told of one type.
+    fn tell(&self, kind: Kind, table: Arc<SharedTable>) {
+        self.own.send_if_modified(|told| {
+            if told.table(kind.type_url).is_some_and(|held| Arc::ptr_eq(held, &table)) {
+                return false;
+            }
+            let others = told.tables().iter().filter(|(of, _)| *of != kind).cloned();
+            *told = Arc::new(Catalogue::new(others.chain([(kind, table)]).collect()));
+            true
+        });
     }
 
     fn count_programmed(&self, all: &mut BTreeMap<Arc<str>, Programming>) {
