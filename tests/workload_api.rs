@@ -5,6 +5,7 @@ mod endpoint;
 mod impostor;
 mod minted;
 mod protocol;
+mod seen;
 mod source;
 mod streams;
 mod tokens;

@@ -19,6 +19,7 @@ mod store;
 mod tls;
 mod trust;
 mod upstream;
+mod workload_api_look;
 mod workload_api_source;
 
 pub use config::{Config, ControlSource, FileSource, Source, Token, WorkloadApiSource};
@@ -35,4 +36,5 @@ pub use store::StateError;
 pub use tls::time_provider;
 pub use trust::{Told, TrustRefused, Trusted};
 pub use upstream::InvalidAnswer;
+pub use workload_api_look::{Given, GivenSvid, look};
 pub use workload_api_source::WorkloadApiError;

@@ -139,7 +139,7 @@ fn domain(name: &str) -> Option<TrustDomain> {
 }
 
 /// Certificates one after another, without anything between them.
-fn sequence(mut der: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+pub(super) fn sequence(mut der: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let mut certificates = Vec::new();
     while !der.is_empty() {
         let (rest, _) = X509Certificate::from_der(der).ok()?;

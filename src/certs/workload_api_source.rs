@@ -253,7 +253,7 @@ impl Streams {
     }
 }
 
-fn refused(status: &Status) -> WorkloadApiError {
+pub(super) fn refused(status: &Status) -> WorkloadApiError {
     WorkloadApiError::Refused { code: status.code(), message: status.message().to_owned() }
 }
 

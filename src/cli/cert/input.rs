@@ -4,6 +4,7 @@ mod admin;
 mod file;
 mod sds;
 mod server;
+mod workload_api;
 
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub(in crate::cli) enum Protocol {
     Sds,
     /// The admin pages of a sidecar
     Admin,
+    /// The SPIFFE Workload API
+    WorkloadApi,
 }
 
 /// Where certificates are.
@@ -139,6 +142,7 @@ pub(in crate::cli) fn load(text: &str, args: &ReadArgs) -> anyhow::Result<Loaded
         Place::Admin(address) => wait(admin::ask(address, args.timeout)),
         Place::Socket(path) => match args.protocol {
             Protocol::Sds => wait(sds::ask(path, args)),
+            Protocol::WorkloadApi => wait(workload_api::ask(path, args)),
             Protocol::Admin => wait(admin::ask(&Address::Unix(path.clone()), args.timeout)),
         },
     };
