@@ -3,7 +3,7 @@
 mod envoys;
 mod first_word;
 mod many;
-mod parts;
+pub mod parts;
 mod seen;
 mod sidecars;
 mod streams;

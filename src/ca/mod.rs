@@ -49,7 +49,8 @@ pub use state::{Change, IllegalStep, Order, Phase, Record, State, Step};
 pub use store::StoreError;
 pub use supplied::SuppliedFiles;
 pub use token::{
-    InvalidWorkload, JoinToken, PendingToken, TokenError, TokenRefused, TokenStore, workload_id,
+    InvalidWorkload, JoinToken, KeptToken, PendingToken, TokenError, TokenRecord, TokenRefused,
+    TokenShelf, TokenStore, Use, Was, workload_id,
 };
 pub use vault::{Files, Found, Kept, OldFiles, Vault, Version};
 pub use verifier::FollowingVerifier;

@@ -15,8 +15,6 @@ use super::state::{Change, Record, State, Step, at};
 /// After a start of the control plane, how long its sidecars have to come back before it believes that it sees them all.
 /// It is longer than the longest pause between two attempts of a sidecar to connect.
 pub const RECONNECT: Duration = Duration::from_secs(60);
-/// In seconds: how much longer another replica of the control plane may sign by the old key, before it has looked.
-const REPLICAS: u64 = 10;
 /// So many leaves are replaced per second, if the operator does not say otherwise.
 const PACE: u64 = 20;
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -32,6 +30,53 @@ pub struct FleetView {
     pub gone: Vec<Gone>,
     /// How long foreign trust domains that read this bundle may go by what they read before; zero where none can.
     pub readers: Duration,
+    /// Until when further ones may serve on, of which too many went away to be named.
+    pub more_gone_until: Option<SystemTime>,
+    /// The other replicas of the control plane.
+    pub replicas: Vec<Replica>,
+    /// For how long a replica may sign and tell as it was before a step.
+    pub lag: Duration,
+}
+
+/// Another replica of the control plane.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    /// Its name.
+    pub name: String,
+    /// How many sidecars are connected to it, as it said last.
+    pub connected: usize,
+    /// What it says of them.
+    pub says: Says,
+}
+
+/// What another replica says of its sidecars.
+#[derive(Debug, Clone)]
+pub enum Says {
+    /// Nothing lately. It may serve sidecars until then.
+    Nothing {
+        /// Until when.
+        until: SystemTime,
+    },
+    /// It has not followed yet: it tells another bundle, or signs with another key.
+    Behind,
+    /// What they have.
+    Counts {
+        /// All of them.
+        groups: Vec<Group>,
+        /// Some of them by name, those that lag first.
+        named: Vec<Connected>,
+    },
+}
+
+/// Sidecars of another replica that have the same.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// They acknowledged the bundle of now.
+    pub acknowledged: bool,
+    /// The authority's key identifier in their leaves, in lower-case hexadecimal.
+    pub key_id: String,
+    /// How many there are.
+    pub count: usize,
 }
 
 /// A connected sidecar.
@@ -80,7 +125,13 @@ pub enum Awaited {
     Sidecar(SpiffeId, SystemTime),
     /// This sidecar went away without acknowledging; until then it may have a valid leaf.
     Gone(SpiffeId, SystemTime),
-    /// The control plane has just started; until then its sidecars have time to come back.
+    /// So many sidecars of this replica, which it does not name.
+    Others(String, usize),
+    /// This replica has not followed yet.
+    Behind(String),
+    /// This replica says nothing; until then it may serve sidecars of which nothing is known.
+    Silent(String, SystemTime),
+    /// The control plane, or a replica of it, has just started or ended; until then its sidecars have time to come back.
     Reconnect(SystemTime),
     /// Leaves of the old generation may be valid until then at sidecars that are not connected; or, if none is
     /// connected at all, nobody can say who trusts what until then.
@@ -96,8 +147,78 @@ impl FleetView {
     /// Nobody is connected.
     #[must_use]
     pub fn empty(watching_since: SystemTime) -> Self {
-        let readers = Duration::ZERO;
-        Self { watching_since, connected: Vec::new(), gone: Vec::new(), readers }
+        Self {
+            watching_since,
+            connected: Vec::new(),
+            gone: Vec::new(),
+            readers: Duration::ZERO,
+            more_gone_until: None,
+            replicas: Vec::new(),
+            lag: Duration::ZERO,
+        }
+    }
+
+    /// How many sidecars are connected, to whichever replica.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let elsewhere = self.replicas.iter().map(|replica| replica.connected);
+        elsewhere.fold(self.connected.len(), usize::saturating_add)
+    }
+
+    /// How many of them are known to have acknowledged the bundle of now.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        let here = self.connected.iter().filter(|sidecar| sidecar.acknowledged).count();
+        let elsewhere = self.replicas.iter().map(|replica| match &replica.says {
+            Says::Nothing { .. } | Says::Behind => 0,
+            Says::Counts { groups, named: _ } => {
+                groups.iter().filter(|group| group.acknowledged).map(|group| group.count).sum()
+            }
+        });
+        elsewhere.fold(here, usize::saturating_add)
+    }
+
+    /// Whoever does not have what is asked for, by whether it acknowledged and by its leaf.
+    #[must_use]
+    pub fn lagging(&self, has: impl Fn(bool, &str) -> bool) -> Vec<Awaited> {
+        let lags = |sidecar: &&Connected| !has(sidecar.acknowledged, &sidecar.key_id);
+        let awaited = |one: &Connected| Awaited::Sidecar(one.id.clone(), one.since);
+        let mut all: Vec<Awaited> = self.connected.iter().filter(lags).map(awaited).collect();
+        for Replica { name, connected: _, says } in &self.replicas {
+            match says {
+                Says::Nothing { until } => all.push(Awaited::Silent(name.clone(), *until)),
+                Says::Behind => all.push(Awaited::Behind(name.clone())),
+                Says::Counts { groups, named } => {
+                    let counted = groups.iter().filter(|one| !has(one.acknowledged, &one.key_id));
+                    let counted: usize = counted.map(|group| group.count).sum();
+                    let named: Vec<Awaited> = named.iter().filter(lags).map(awaited).collect();
+                    let unnamed = counted.saturating_sub(named.len());
+                    all.extend(named);
+                    if unnamed > 0 {
+                        all.push(Awaited::Others(name.clone(), unnamed));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// For how many sidecars this stands, of those that are connected.
+    #[must_use]
+    pub fn weight(&self, awaited: &Awaited) -> usize {
+        match awaited {
+            Awaited::Sidecar(..) => 1,
+            Awaited::Others(_, count) => *count,
+            Awaited::Behind(name) | Awaited::Silent(name, _) => {
+                let found = self.replicas.iter().find(|replica| replica.name == *name);
+                found.map_or(0, |replica| replica.connected)
+            }
+            Awaited::Gone(..)
+            | Awaited::Reconnect(_)
+            | Awaited::Absent(_)
+            | Awaited::Tokens(_)
+            | Awaited::Readers(_) => 0,
+        }
     }
 }
 
@@ -111,19 +232,22 @@ pub fn next(state: &State, fleet: &FleetView, now: SystemTime) -> Next {
     match change.step {
         Step::Prepared => Next::Publish,
         Step::Publishing => {
-            let mut awaited = lagging(fleet, |sidecar| sidecar.acknowledged);
+            let mut awaited = fleet.lagging(|acknowledged, _| acknowledged);
             if !change.without_absent {
                 awaited.extend(absent_while_publishing((change, from), fleet, now));
             }
             unless(awaited, Next::Activate)
         }
         Step::Reissuing => {
-            let mut awaited = lagging(fleet, |sidecar| to.issuing_keys.contains(&sidecar.key_id));
+            let mut awaited =
+                fleet.lagging(|_, key_id| to.issuing_keys.iter().any(|one| one == key_id));
             if !change.without_absent {
                 awaited.extend(reconnecting(fleet, now));
-                awaited.extend(until(leaves_end(change, from), now).map(Awaited::Absent));
+                // A replica that was behind may have signed for a while as before.
+                let end = leaves_end(change, from).checked_add(fleet.lag);
+                awaited.extend(end.and_then(|end| until(end, now)).map(Awaited::Absent));
             }
-            let tokens = tokens_end(change, from).and_then(|end| until(end, now));
+            let tokens = tokens_end(change, from, fleet.lag).and_then(|end| until(end, now));
             awaited.extend(tokens.map(Awaited::Tokens));
             unless(awaited, Next::Retire)
         }
@@ -149,15 +273,6 @@ fn next_of_order(state: &State, now: SystemTime) -> Next {
     }
 }
 
-fn lagging(fleet: &FleetView, done: impl Fn(&Connected) -> bool) -> Vec<Awaited> {
-    fleet
-        .connected
-        .iter()
-        .filter(|sidecar| !done(sidecar))
-        .map(|sidecar| Awaited::Sidecar(sidecar.id.clone(), sidecar.since))
-        .collect()
-}
-
 fn absent_while_publishing(
     (change, from): (&Change, &Record),
     fleet: &FleetView,
@@ -170,7 +285,8 @@ fn absent_while_publishing(
         .collect();
     awaited.extend(reconnecting(fleet, now));
     awaited.extend(readers(change, fleet).and_then(|end| until(end, now)).map(Awaited::Readers));
-    if fleet.connected.is_empty() {
+    awaited.extend(fleet.more_gone_until.and_then(|end| until(end, now)).map(Awaited::Absent));
+    if fleet.size() == 0 {
         awaited.extend(until(leaves_end(change, from), now).map(Awaited::Absent));
     }
     awaited
@@ -193,9 +309,9 @@ fn leaves_end(change: &Change, from: &Record) -> SystemTime {
 }
 
 /// When the last token ends that was signed before this step, if there was one.
-fn tokens_end(change: &Change, from: &Record) -> Option<SystemTime> {
+fn tokens_end(change: &Change, from: &Record, lag: Duration) -> Option<SystemTime> {
     let longest = Some(from.longest_token).filter(|longest| *longest > 0)?;
-    Some(at(change.since.saturating_add(REPLICAS).saturating_add(longest)))
+    at(change.since.saturating_add(1).saturating_add(longest)).checked_add(lag)
 }
 
 fn until(end: SystemTime, now: SystemTime) -> Option<SystemTime> {

@@ -88,7 +88,9 @@ pub(crate) fn run(args: ControlArgs, log: &LogArgs) -> anyhow::Result<ExitCode> 
 fn token(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     let TokenArgs { config, workload, ttl, output } = args;
     let config = config::control(config)?;
-    let token = create_join_token(&config, workload, *ttl, Clock::system().now())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let made = create_join_token(&config, workload, *ttl, Clock::system().now());
+    let token = runtime.block_on(made)?;
     let expires = time::OffsetDateTime::from(token.expires())
         .replace_nanosecond(0)?
         .format(&time::format_description::well_known::Rfc3339)?;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 
 use crate::config;
-use crate::control::federation::FederationHandle;
+use crate::control::federation::{FederationConfig, FederationHandle};
 use crate::identity::TrustDomain;
 use crate::runtime::{Drain, FileWatch};
 
@@ -29,12 +29,15 @@ pub(super) async fn federation(
             Ok(config) if config.trust_domain != domain => {
                 tracing::error!(path = %path.display(), "another trust domain is another mesh: nothing is taken of this file");
             }
-            Ok(config) => match federation.reconfigure(&config.federation, &domain) {
+            Ok(config) => match reconfigured(&federation, config.federation, &domain).await {
                 Ok(()) => {
                     tracing::info!(path = %path.display(), "took the relationships of the file")
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the new relationships are refused, the ones before stay");
+                    tracing::error!(
+                        error,
+                        "the new relationships are refused, the ones before stay"
+                    );
                 }
             },
             Err(error) => {
@@ -45,5 +48,19 @@ pub(super) async fn federation(
                 );
             }
         }
+    }
+}
+
+/// What is kept is changed, which blocks.
+async fn reconfigured(
+    federation: &FederationHandle,
+    config: FederationConfig,
+    domain: &TrustDomain,
+) -> Result<(), String> {
+    let (federation, domain) = (federation.clone(), domain.clone());
+    let done = tokio::task::spawn_blocking(move || federation.reconfigure(&config, &domain)).await;
+    match done {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("a part of the program failed".to_owned()),
     }
 }

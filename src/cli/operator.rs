@@ -62,7 +62,7 @@ impl OperatorArgs {
     pub(super) fn address(&self) -> anyhow::Result<Address> {
         match (&self.operator, &self.config) {
             (Some(address), _) => Ok(address.clone()),
-            (None, Some(file)) => Ok(crate::config::control(file)?.operator()),
+            (None, Some(file)) => Ok(crate::config::control(file)?.operator()?),
             (None, None) => {
                 anyhow::bail!("say with --operator or --config where the control plane is")
             }

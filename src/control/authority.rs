@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::ca::{Authority, AuthorityError, SuppliedFiles, Terms};
-use crate::kube::{CertificateRequests, Cluster, ObjectName};
+use crate::ca::{Authority, SuppliedFiles, Terms};
+use crate::kube::{CertificateRequests, ObjectName};
 use crate::runtime::Clock;
 
 use super::issuer::{self, CertManager};
-use super::secret_vault::SecretVault;
+use super::place::{Objects, Place};
+use super::replicas::Replicas;
 use super::{Config, ControlError};
 
 /// Where the authority comes from, where it is not one made in `directory`.
@@ -81,35 +82,40 @@ pub(super) struct Opened {
 }
 
 /// Opens the authority, or makes it where there never was one.
-pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Opened, ControlError> {
+pub(super) async fn open(
+    config: &Config,
+    (place, replicas): (&Place, &Replicas),
+    clock: &Clock,
+) -> Result<Opened, ControlError> {
     let (now, domain) = (clock.now(), config.trust_domain.clone());
-    let directory = config.directory.clone();
-    let opened = match &config.authority {
-        None => blocking(move || Authority::open(&directory, &domain, now)).await,
-        Some(AuthorityConfig::Supplied(files)) => {
-            let files = files.clone();
+    let opened = match (place, &config.authority) {
+        (Place::Directory(directory), Some(AuthorityConfig::Supplied(files))) => {
+            let (files, directory) = (files.clone(), directory.clone());
             blocking(move || Authority::supplied(&files, &directory, &domain, now)).await
         }
-        Some(AuthorityConfig::Secret(secret)) => {
-            let cluster = Cluster::connect(&config.kubernetes, clock).await?;
-            let vault = SecretVault::new(&cluster, secret);
-            blocking(move || Authority::open_in(Box::new(vault), &domain, now)).await
+        (Place::Directory(directory), _) => {
+            let directory = directory.clone();
+            blocking(move || Authority::open(&directory, &domain, now)).await
         }
-        Some(AuthorityConfig::CertManager(secret, issuer)) => {
-            return enrolled((secret, issuer), config, clock).await;
+        (Place::Objects(objects), Some(AuthorityConfig::CertManager(_, issuer))) => {
+            return enrolled((objects, issuer, replicas), config, clock).await;
+        }
+        (Place::Objects(objects), _) => {
+            let vault = objects.vault(replicas);
+            blocking(move || Authority::open_in(Box::new(vault), &domain, now)).await
         }
     };
     Ok(Opened { authority: Arc::new(opened?), requests: None })
 }
 
 async fn enrolled(
-    (secret, issuer): (&ObjectName, &CertManager),
+    (objects, issuer, replicas): (&Objects, &CertManager, &Replicas),
     config: &Config,
     clock: &Clock,
 ) -> Result<Opened, ControlError> {
-    let cluster = Cluster::connect(&config.kubernetes, clock).await?;
-    let vault = Box::new(SecretVault::new(&cluster, secret));
-    let requests = CertificateRequests::new(&cluster, secret, &issuer.issuer_ref, issuer.duration);
+    let (cluster, secret) = (&objects.cluster, &objects.secret);
+    let vault = Box::new(objects.vault(replicas));
+    let requests = CertificateRequests::new(cluster, secret, &issuer.issuer_ref, issuer.duration);
     let terms = Terms { prefix: secret.name.clone(), roots: issuer.roots.clone() };
     let domain = &config.trust_domain;
     let authority = issuer::open((vault, terms), &requests, domain, clock).await?;
@@ -117,9 +123,13 @@ async fn enrolled(
 }
 
 /// Files are synced, and the API server is waited for.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, AuthorityError> + Send + 'static,
-) -> Result<T, ControlError> {
+pub(super) async fn blocking<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, ControlError>
+where
+    T: Send + 'static,
+    E: Into<ControlError> + Send + 'static,
+{
     let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.map_err(|_| ControlError::Panicked("opening the authority"))??)
+    done.map_err(|_| ControlError::Panicked("a blocking part"))?.map_err(Into::into)
 }

@@ -30,8 +30,10 @@ pub struct Config {
     pub trust_domain: TrustDomain,
     /// Where sidecars ask for certificates.
     pub listen: Address,
-    /// Where the authority and the join tokens are kept.
-    pub directory: PathBuf,
+    /// Where the authority, the join tokens and the revocations are kept. Not needed where they are kept in the Kubernetes
+    /// API (`authority.secret`).
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
     /// How long a workload's certificate lives.
     #[serde(default = "default_lifetime", deserialize_with = "lifetime")]
     pub leaf_lifetime: Lifetime,
@@ -101,6 +103,16 @@ pub enum InvalidConfig {
     /// The operator's door must tell who calls.
     #[error("operator.listen: {0} is no unix socket; write unix:/path/to.sock")]
     Operator(Address),
+    /// Nothing says where things are kept.
+    #[error(
+        "directory is missing; name one, or keep everything in the Kubernetes API by authority.secret"
+    )]
+    NoDirectory,
+    /// Nothing says where the operator's door is.
+    #[error(
+        "operator.listen is missing; without a directory it must be said, such as unix:/run/hopgate/operator.sock"
+    )]
+    NoOperator,
     /// Neither DNS name nor IP address.
     #[error("serverNames: {0:?} is neither a DNS name nor an IP address")]
     ServerName(String),
@@ -136,7 +148,9 @@ impl Config {
     /// Makes relative paths relative to `base`, the directory of the configuration file.
     pub fn resolve(&mut self, base: &Path) {
         let join = |path: &mut PathBuf| *path = base.join(&*path);
-        join(&mut self.directory);
+        if let Some(directory) = &mut self.directory {
+            join(directory);
+        }
         if let Address::Unix(path) = &mut self.listen {
             join(path);
         }
@@ -160,11 +174,14 @@ impl Config {
     }
 
     /// Where the operator's commands are taken.
-    #[must_use]
-    pub fn operator(&self) -> Address {
-        match &self.operator {
-            Some(Operator { listen }) => listen.clone(),
-            None => Address::Unix(self.directory.join(OPERATOR_SOCKET)),
+    ///
+    /// # Errors
+    /// When neither `operator` nor `directory` says so.
+    pub fn operator(&self) -> Result<Address, InvalidConfig> {
+        match (&self.operator, &self.directory) {
+            (Some(Operator { listen }), _) => Ok(listen.clone()),
+            (None, Some(directory)) => Ok(Address::Unix(directory.join(OPERATOR_SOCKET))),
+            (None, None) => Err(InvalidConfig::NoOperator),
         }
     }
 
@@ -179,6 +196,14 @@ impl Config {
         })
     }
 
+    /// Where things are kept on this machine.
+    ///
+    /// # Errors
+    /// When that is not said.
+    pub fn directory(&self) -> Result<&Path, InvalidConfig> {
+        self.directory.as_deref().ok_or(InvalidConfig::NoDirectory)
+    }
+
     /// Checks what the types cannot hold.
     ///
     /// # Errors
@@ -190,6 +215,13 @@ impl Config {
         }
         if self.server_names.is_empty() {
             return Err(InvalidConfig::NoServerName);
+        }
+        self.operator()?;
+        if !matches!(
+            self.authority,
+            Some(AuthorityConfig::Secret(_) | AuthorityConfig::CertManager(..))
+        ) {
+            self.directory()?;
         }
         if let Some(Operator { listen: other @ Address::Tcp(_) }) = &self.operator {
             return Err(InvalidConfig::Operator(other.clone()));
@@ -262,10 +294,11 @@ mod tests {
     fn defaults_and_paths() {
         let mut config = parse("").unwrap();
         config.resolve(Path::new("/etc/hopgate"));
-        assert_eq!(config.directory, Path::new("/etc/hopgate/ca"));
+        assert_eq!(config.directory().unwrap(), Path::new("/etc/hopgate/ca"));
         assert_eq!(config.leaf_lifetime, Lifetime::DEFAULT);
         assert_eq!(config.jwt_svid_lifetime, JwtLifetime::DEFAULT);
-        assert_eq!(config.operator().to_string(), "unix:/etc/hopgate/ca/operator.sock");
+        let operator = config.operator().unwrap().to_string();
+        assert_eq!(operator, "unix:/etc/hopgate/ca/operator.sock");
         assert_eq!(config.validate(), Ok(()));
     }
 
@@ -311,6 +344,21 @@ mod tests {
             let error = invalid(&format!(r#","limits":{{"{field}":0}}"#));
             assert!(error.contains(&format!("limits.{field}")), "{error}");
         }
+    }
+
+    #[test]
+    fn no_directory_is_needed_where_nothing_is_kept_in_one() {
+        let check = |more: &str| {
+            let json = format!(r#"{{"trustDomain":"demo.mesh","listen":"127.0.0.1:0"{more}}}"#);
+            serde_json::from_str::<Config>(&json).unwrap().validate()
+        };
+        let door = r#","operator":{"listen":"unix:/run/o.sock"}"#;
+        let secret = r#","authority":{"secret":{"name":"ca"}}"#;
+        assert_eq!(check(&format!("{door}{secret}")), Ok(()));
+        assert_eq!(check(secret), Err(InvalidConfig::NoOperator));
+        assert_eq!(check(door), Err(InvalidConfig::NoDirectory));
+        let supplied = r#","authority":{"cacerts":"c"}"#;
+        assert_eq!(check(&format!("{door}{supplied}")), Err(InvalidConfig::NoDirectory));
     }
 
     #[test]

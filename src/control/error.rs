@@ -56,6 +56,20 @@ pub enum ControlError {
     /// The root makes no verifier of clients.
     #[error("the root cannot verify clients")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// An object of the Kubernetes API cannot be used.
+    #[error(transparent)]
+    Object(#[from] crate::kube::ObjectError),
+    /// Who is revoked is not known any more.
+    #[error(
+        "{object} is gone, though {known_by} is there, and with it who is revoked; restore it from a backup or, if \
+         nobody is revoked, make it with the value revocations.json={{\"version\":1,\"revocations\":[]}}"
+    )]
+    Forgotten {
+        /// What is gone.
+        object: String,
+        /// What says that it was there.
+        known_by: String,
+    },
     /// A part of the program failed.
     #[error("{0} failed; see the log")]
     Panicked(&'static str),

@@ -17,6 +17,7 @@ use crate::runtime::{Clock, Drain, with_causes};
 
 use super::ControlError;
 use super::authority::blocking;
+use super::replicas::Replicas;
 
 /// How often it is looked whether there is an answer.
 const TICK: Duration = Duration::from_secs(1);
@@ -110,7 +111,7 @@ pub(super) async fn open(
     let (authority, order) = blocking(move || {
         authority.enrol(now)?;
         let order = authority.signing_order()?.ok_or(AuthorityError::NotOrdered)?;
-        Ok((authority, order))
+        Ok::<_, AuthorityError>((authority, order))
     })
     .await?;
     let answer = wait(requests, &order).await?;
@@ -159,6 +160,7 @@ pub(super) struct Issuer {
     authority: Arc<Authority>,
     requests: CertificateRequests,
     refusal: LastRefusal,
+    replicas: Replicas,
     clock: Clock,
     pause: Option<Pause>,
     /// What was said last, so that it is not said each second.
@@ -191,10 +193,10 @@ impl Issuer {
     pub(super) fn new(
         authority: Arc<Authority>,
         requests: CertificateRequests,
-        refusal: LastRefusal,
+        (refusal, replicas): (LastRefusal, Replicas),
         clock: Clock,
     ) -> Self {
-        Self { authority, requests, refusal, clock, pause: None, said: None }
+        Self { authority, requests, refusal, replicas, clock, pause: None, said: None }
     }
 
     /// Runs until the drain begins.
@@ -203,6 +205,9 @@ impl Issuer {
             tokio::select! {
                 () = drain.begun() => return Ok(()),
                 () = tokio::time::sleep(TICK) => {}
+            }
+            if !self.replicas.leads() {
+                continue;
             }
             tokio::select! {
                 () = drain.begun() => return Ok(()),

@@ -18,6 +18,7 @@ use crate::runtime::Clock;
 
 use super::rate::Rates;
 use super::refused::Refused;
+use super::replicas::Replicas;
 use super::signing::{namespace_of_certificate, turn, unix};
 use super::signing_metrics::{Answered, Outcome};
 use super::tls::Peer;
@@ -30,6 +31,7 @@ const MAX_MESSAGE: usize = 16 * 1024;
 pub(super) struct Minting {
     desk: Arc<Desk>,
     turns: Turns,
+    replicas: Replicas,
     answered: Answered,
 }
 
@@ -43,8 +45,12 @@ pub(super) struct Desk {
 }
 
 impl Minting {
-    pub(super) fn new(desk: Desk, turns: Turns, answered: Answered) -> Self {
-        Self { desk: Arc::new(desk), turns, answered }
+    pub(super) fn new(
+        desk: Desk,
+        (turns, replicas): (Turns, Replicas),
+        answered: Answered,
+    ) -> Self {
+        Self { desk: Arc::new(desk), turns, replicas, answered }
     }
 
     pub(super) fn into_service(self) -> JwtSvidServiceServer<Self> {
@@ -54,6 +60,9 @@ impl Minting {
     }
 
     async fn serve(&self, request: Request<MintRequest>) -> Result<MintedJwtSvid, Refused> {
+        if !self.replicas.is_in_touch() {
+            return Err(Refused::OutOfTouch);
+        }
         let peer = request.extensions().get::<Peer>().cloned();
         let (certificates, address) =
             peer.map_or((None, None), |Peer { certificates, address }| (certificates, address));

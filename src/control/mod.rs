@@ -8,16 +8,21 @@ mod error;
 pub mod federation;
 mod issuer;
 mod limits;
+mod map_revocations;
 mod minting;
 mod operator;
 mod own;
+mod place;
 mod rate;
 mod refused;
+mod replicas;
 mod resources;
 mod rotation;
+mod secret_tokens;
 mod secret_vault;
 mod signing;
 mod signing_metrics;
+mod start;
 mod tls;
 mod turns;
 mod upkeep;
@@ -28,17 +33,16 @@ use std::time::{Duration, SystemTime};
 
 use rustls::server::ResolvesServerCert;
 use tokio::sync::watch;
-use tonic::transport::Server;
 
 use crate::ca::{
     Attestor, Authority, JoinToken, JwtLifetime, Lifetime, TokenStore, Trust, is_reserved,
     workload_id,
 };
-use crate::identity::{Bundles, TrustBundle};
+use crate::identity::{Bundles, SpiffeBundle, TrustBundle};
 use crate::kube::CertificateRequests;
 use crate::kube::Cluster;
 use crate::revocation::RevocationStore;
-use crate::runtime::{Address, Clock, Listener, Ready, ReadyFlag, Tasks, with_causes};
+use crate::runtime::{Address, Clock, Listener, Ready, ReadyFlag};
 use crate::telemetry::Metrics;
 
 pub use attest::{Attest, KubernetesAttest};
@@ -53,27 +57,26 @@ pub use webhooks::{WebhookNames, WebhooksConfig};
 
 use attest::Learner;
 use authority::Opened;
-use discovery::{Discovery, Fleet, FleetPage, Published, Publisher};
-use federation::{Federation, FederationHandle};
+use discovery::{Fleet, FleetPage, Published, Publisher};
+use federation::{Federation, FederationError, FederationHandle};
 pub use rotation::{
     AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, RequestStanding, Standing,
 };
 
-use issuer::{Issuer, LastRefusal};
 use own::OwnCertificate;
+use place::Place;
+use replicas::{Companions, Replicas};
 use resources::Controller;
-use rotation::Rotation;
-use signing::Signing;
-use webhooks::{Judge, Webhooks};
-
-/// The longest that a request takes once its turn has come, and before it waits for one.
-const SERVICE: Duration = Duration::from_secs(10);
+use webhooks::Webhooks;
 
 /// A control plane that is bound and ready to run.
 pub struct Control {
     authority: Arc<Authority>,
     /// Whoever signs the issuing certificate, where that is somebody else.
     requests: Option<CertificateRequests>,
+    replicas: Replicas,
+    /// What keeps this replica in touch with the others, where there can be some.
+    companions: Option<Companions>,
     /// What was last seen of it is published.
     trust: watch::Receiver<Arc<Trust>>,
     tokens: Arc<TokenStore>,
@@ -107,9 +110,13 @@ impl Control {
     /// When the authority's directory, the configuration or the address cannot be used.
     pub async fn bind(config: &Config, clock: Clock) -> Result<Self, ControlError> {
         config.validate()?;
-        let Opened { authority, requests } = authority::open(config, &clock).await?;
-        let tokens = Arc::new(TokenStore::open(&config.directory)?);
-        let revocations = Arc::new(RevocationStore::open(&config.directory)?);
+        let place = Place::of(config, &clock).await?;
+        let replicas = place.replicas(&clock);
+        let Opened { authority, requests } =
+            authority::open(config, (&place, &replicas), &clock).await?;
+        let tokens = Arc::new(place.tokens()?);
+        let revocations = Arc::new(place.revocations().await?);
+        let companions = place.companions(&replicas, &authority, &revocations, &clock);
         let attestor = attest::attestor(config, &authority, Arc::clone(&tokens))?
             .refusing(revocations.follow());
         let cluster = attest::cluster(config, &clock).await?;
@@ -117,9 +124,9 @@ impl Control {
         let names = (config.server_names.as_slice(), config.leaf_lifetime);
         let own = own::certificate(&authority, names, clock.now()).await?;
         let shown: Arc<dyn ResolvesServerCert> = Arc::<OwnCertificate>::clone(&own);
-        let directory = config.directory.join(federation::DIRECTORY);
         let parts = (shown, authority.trust());
-        let federation = Federation::bind(&config.federation, &directory, parts, &clock).await?;
+        let shelf = place.federation()?;
+        let federation = Federation::bind(&config.federation, shelf, parts, &clock).await?;
         let webhooks = match &config.webhooks {
             Some(webhooks) => {
                 let cluster = Cluster::connect(&config.kubernetes, &clock).await?;
@@ -131,7 +138,7 @@ impl Control {
         };
         let listener = config.listen.bind().await?;
         let address = listener.address().map_err(ControlError::Address)?;
-        let operator = config.operator().bind().await?;
+        let operator = config.operator()?.bind().await?;
         let ready = Ready::new();
         let serving = ready.require("signing");
         let mut published = Published::new(Bundles::new(authority.bundle()));
@@ -154,6 +161,8 @@ impl Control {
             metrics,
             authority,
             requests,
+            replicas,
+            companions,
             trust,
             tokens,
             attestor,
@@ -250,120 +259,26 @@ impl Control {
     pub fn ready(&self) -> Ready {
         self.ready.clone()
     }
-
-    /// Starts serving as essential tasks of `tasks`.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
-    pub fn start(self, tasks: &mut Tasks) -> Result<(), ControlError> {
-        let foreign = self.federation.handle().foreign();
-        let told = federation::tell_all(self.publisher.clone(), foreign, tasks.drain());
-        tasks.spawn("foreign bundles", told);
-        self.federation.start(tasks);
-        let verifier = self.attestor.client_verifier();
-        let acceptor = tls::acceptor(Arc::clone(&self.own), verifier, &self.clock)?;
-        if let Some(questions) = self.learner.questions() {
-            tasks.spawn("token reviews", questions.run(tasks.drain()));
-        }
-        let signing = Signing::new(
-            (self.authority.clone(), self.attestor, self.tokens.clone()),
-            (self.learner, self.limits),
-            (self.lifetimes.0, self.clock.clone()),
-            &self.metrics,
-        );
-        let minting = signing.minting(self.lifetimes.1, self.limits.per_workload, &self.metrics);
-        let incoming = tls::incoming(self.listener, acceptor);
-        let drain = tasks.drain();
-        let published = self.publisher.subscribe();
-        let refusal = LastRefusal::default();
-        let rotation = Rotation::new(
-            (Arc::clone(&self.authority), refusal.clone()),
-            (self.fleet.clone(), self.readers),
-            published.clone(),
-            self.clock.clone(),
-        );
-        if let Some(requests) = self.requests {
-            let (authority, clock) = (Arc::clone(&self.authority), self.clock.clone());
-            let issuer = Issuer::new(authority, requests, refusal, clock);
-            tasks.spawn("issuer", issuer.run(tasks.drain()));
-        }
-        tasks.spawn("rotation", rotation.clone().run(drain.clone()));
-        follow_cluster((self.resources, self.webhooks), &self.metrics, &self.clock, tasks)?;
-        let discovery = Discovery::new(published, self.fleet, &self.clock, drain.clone());
-        let follow = discovery::follow(self.trust, self.publisher.clone(), tasks.drain());
-        tasks.spawn("trust", follow);
-        let follow =
-            operator::publish(self.revocations.follow(), self.publisher.clone(), tasks.drain());
-        tasks.spawn("revoked", follow);
-        tasks.spawn("discovery", discovery.task.run(self.publisher));
-        let server = Server::builder()
-            .timeout(self.limits.patience + SERVICE)
-            .max_concurrent_streams(16)
-            .http2_max_header_list_size(16 * 1024)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .max_connection_age(Duration::from_secs(300))
-            .add_service(signing.into_service())
-            .add_service(minting.into_service())
-            .add_service(discovery.service);
-        self.serving.met();
-        let serving = self.serving;
-        tasks.spawn("signing", async move {
-            let begun = drain.clone();
-            server
-                .serve_with_incoming_shutdown(incoming, async move {
-                    begun.begun().await;
-                    serving.unmet("draining");
-                })
-                .await
-        });
-        let desk = operator::Desk {
-            store: Arc::clone(&self.revocations),
-            domain: self.authority.domain().clone(),
-            clock: self.clock.clone(),
-        };
-        let routes = operator::revocations(desk).merge(operator::authority(rotation));
-        tasks.spawn("operator", operator::serve(self.operator, routes, tasks.drain()));
-        tasks.spawn(
-            "revocations",
-            operator::sweep(self.revocations, self.clock.clone(), tasks.drain()),
-        );
-        tasks.spawn(
-            "authority upkeep",
-            upkeep::run((self.authority, self.own, self.tokens), self.clock, tasks.drain()),
-        );
-        Ok(())
-    }
 }
 
-/// What there is of a cluster: its resources, and what its API server asks about them and about pods.
-fn follow_cluster(
-    (resources, webhooks): (Option<Controller>, Option<Webhooks>),
-    metrics: &Metrics,
-    clock: &Clock,
-    tasks: &mut Tasks,
-) -> Result<(), ControlError> {
-    let judge = resources.as_ref().map(|resources| judge(resources.admission()));
-    if let Some(resources) = resources {
-        // Statuses are written by every replica that follows resources.
-        let (_, leader) = watch::channel(true);
-        resources.start(clock, leader, tasks);
-    }
-    match webhooks {
-        Some(webhooks) => webhooks.start(judge, (metrics, clock), tasks),
-        None => Ok(()),
-    }
-}
-
-/// Judges resources for the API server.
-fn judge(admission: Admission) -> Judge {
-    Arc::new(move |review| admission.answer(review).map_err(|error| with_causes(&error)))
+/// The bundle that a control plane with this configuration published last. It need not run.
+///
+/// # Errors
+/// When there is nothing, or it cannot be read.
+pub async fn published_bundle(config: &Config) -> Result<SpiffeBundle, ControlError> {
+    let shelf = Place::of(config, &Clock::system()).await?.federation()?;
+    let domain = config.trust_domain.clone();
+    authority::blocking(move || {
+        federation::published(&*shelf, &domain).map_err(FederationError::from)
+    })
+    .await
 }
 
 /// Makes a join token for `workload` (`ns/<namespace>/sa/<service account>`). The control plane need not run.
 ///
 /// # Errors
 /// When the workload is none, is reserved, or the token cannot be stored.
-pub fn create_join_token(
+pub async fn create_join_token(
     config: &Config,
     workload: &str,
     ttl: Duration,
@@ -373,5 +288,6 @@ pub fn create_join_token(
     if is_reserved(&id) {
         return Err(ControlError::Reserved);
     }
-    Ok(TokenStore::open(&config.directory)?.create(&id, ttl, now)?)
+    let tokens = Place::of(config, &Clock::system()).await?.tokens()?;
+    authority::blocking(move || tokens.create(&id, ttl, now)).await
 }

@@ -47,6 +47,8 @@ pub(super) enum Refused {
     Shed { shed: Shed, after: Duration },
     #[error("{id} asks more often than limits.perWorkload lets it")]
     TooOften { id: SpiffeId, after: Duration },
+    #[error("this replica is out of touch with the others, and does not know what is agreed")]
+    OutOfTouch,
     #[error("the signing task panicked")]
     Panicked,
 }
@@ -65,9 +67,10 @@ impl Refused {
             | Self::Impersonation
             | Self::Audiences(_)
             | Self::Sign(SignError::Request(_)) => Outcome::Unfit,
-            Self::Sign(SignError::Authority(_)) | Self::Mint(_) | Self::Panicked => {
-                Outcome::Unavailable
-            }
+            Self::Sign(SignError::Authority(_))
+            | Self::Mint(_)
+            | Self::OutOfTouch
+            | Self::Panicked => Outcome::Unavailable,
             Self::Shed { .. } => Outcome::Shed,
             Self::TooOften { .. } => Outcome::TooOften,
         }
@@ -107,6 +110,10 @@ impl Refused {
             Self::TooOften { after, .. } => come_again(
                 Status::resource_exhausted("this workload asks too often, try again later"),
                 after,
+            ),
+            Self::OutOfTouch => come_again(
+                Status::unavailable("this replica of the control plane is out of touch"),
+                REVIEW_AGAIN,
             ),
             Self::Panicked => Status::internal("signing failed"),
         }

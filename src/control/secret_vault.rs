@@ -5,6 +5,7 @@
 //! where it is found and the Secret is not, an authority was lost, and no new one is made over it.
 
 use std::fmt;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::runtime::Handle;
@@ -14,6 +15,8 @@ use crate::ca::{Files, Found, Kept, StoreError, Vault, Version};
 use crate::kube::{
     Cluster, Held, Object, ObjectError, ObjectName, ObjectVersion, Patience, Values,
 };
+
+use super::replicas::Replicas;
 
 const STATE: &str = "state.json";
 /// The trusted roots, in both objects.
@@ -26,6 +29,7 @@ pub(super) struct SecretVault {
     runtime: Handle,
     secret: Object<Secret>,
     roots: Object<ConfigMap>,
+    replicas: Replicas,
 }
 
 impl SecretVault {
@@ -33,11 +37,12 @@ impl SecretVault {
     ///
     /// # Panics
     /// Outside of a runtime.
-    pub(super) fn new(cluster: &Cluster, name: &ObjectName) -> Self {
+    pub(super) fn new(cluster: &Cluster, name: &ObjectName, replicas: Replicas) -> Self {
         Self {
             runtime: Handle::current(),
             secret: Object::new(cluster, name, Patience::default()),
             roots: Object::new(cluster, name, Patience::default()),
+            replicas,
         }
     }
 
@@ -87,6 +92,16 @@ impl SecretVault {
         Ok(Version::Of(version.as_str().to_owned()))
     }
 
+    /// A leader writes nothing that it could not finish before another one leads.
+    async fn write_in_time(&self, values: &Values, over: &Version) -> Result<Version, StoreError> {
+        let Some(left) = self.replicas.leads_for() else { return self.write(values, over).await };
+        let written = tokio::time::timeout(left, self.write(values, over)).await;
+        written.unwrap_or_else(|_| {
+            let source = TooLate(left).into();
+            Err(StoreError::Remote { place: self.place(), source })
+        })
+    }
+
     /// Shows the roots for people to copy. Nothing depends on it, so a failure is only said.
     async fn show(&self, roots: &Zeroizing<String>, shown: Option<Held>) {
         let values: Values = [(ROOTS.to_owned(), roots.clone())].into();
@@ -133,7 +148,7 @@ impl Vault for SecretVault {
             values.insert(ROOTS.to_owned(), roots.clone());
         }
         self.runtime.block_on(async {
-            let version = self.write(&values, over).await?;
+            let version = self.write_in_time(&values, over).await?;
             if roots.is_empty() {
                 return Ok(version);
             }
@@ -153,6 +168,11 @@ impl Vault for SecretVault {
         self.secret.place().to_owned()
     }
 }
+
+/// Another replica may lead before the write ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the API server does not answer within {0:?}, after which another replica may lead")]
+struct TooLate(Duration);
 
 /// A value is longer than any that this process writes.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ use super::limits::Limits;
 use super::minting::{self, Minting};
 use super::rate::{Rate, Rates};
 use super::refused::Refused;
+use super::replicas::Replicas;
 use super::signing_metrics::{Answered, Outcome, watch};
 use super::tls::Peer;
 use super::turns::{Bounds, Lane, Turn, Turns};
@@ -43,6 +44,7 @@ const REVIEWS: usize = 48;
 pub(super) struct Signing {
     desk: Arc<Desk>,
     learner: Learner,
+    replicas: Replicas,
     turns: Turns,
     /// Turns at the API server, of callers that have proven nothing yet: by address, so that one who shows bad tokens
     /// without end keeps only itself waiting.
@@ -70,7 +72,7 @@ enum Sent {
 impl Signing {
     pub(super) fn new(
         (authority, attestor, tokens): (Arc<Authority>, Attestor, Arc<TokenStore>),
-        (learner, limits): (Learner, Limits),
+        (learner, limits, replicas): (Learner, Limits, Replicas),
         (lifetime, clock): (Lifetime, Clock),
         metrics: &Metrics,
     ) -> Self {
@@ -80,7 +82,7 @@ impl Signing {
         let reviews = Turns::new(Bounds { at_once: REVIEWS, ..limits.bounds() });
         let answered = Answered::register(metrics, "control_signing", "certificates");
         watch(metrics, &turns, &learner);
-        Self { desk: Arc::new(desk), learner, turns, reviews, answered }
+        Self { desk: Arc::new(desk), learner, replicas, turns, reviews, answered }
     }
 
     /// The service of tokens beside this one, which shares its turns. Each workload gets as many as it gets certificates.
@@ -94,7 +96,7 @@ impl Signing {
             clock: clock.clone(),
         };
         let answered = Answered::register(metrics, "control_minting", "JWT-SVIDs");
-        Minting::new(desk, self.turns.clone(), answered)
+        Minting::new(desk, (self.turns.clone(), self.replicas.clone()), answered)
     }
 
     pub(super) fn into_service(self) -> IstioCertificateServiceServer<Self> {
@@ -104,6 +106,9 @@ impl Signing {
     }
 
     async fn serve(&self, request: Request<IstioCertificateRequest>) -> Result<Issued, Refused> {
+        if !self.replicas.is_in_touch() {
+            return Err(Refused::OutOfTouch);
+        }
         let peer = request.extensions().get::<Peer>().cloned();
         let (certificates, address) =
             peer.map_or((None, None), |Peer { certificates, address }| (certificates, address));

@@ -8,6 +8,7 @@ use crate::runtime::{Clock, Drain};
 
 use super::ControlError;
 use super::own::{self, OwnCertificate};
+use super::replicas::Replicas;
 
 /// How often the authority looks after itself.
 const TICK: Duration = Duration::from_secs(2);
@@ -16,6 +17,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// Runs until the drain begins. A failure is said and tried again: what is in use stays.
 pub(super) async fn run(
     (authority, own, tokens): (Arc<Authority>, Arc<OwnCertificate>, Arc<TokenStore>),
+    replicas: Replicas,
     clock: Clock,
     drain: Drain,
 ) -> Result<(), ControlError> {
@@ -34,7 +36,7 @@ pub(super) async fn run(
             next_sweep = now.checked_add(SWEEP).unwrap_or(now);
         }
         let (authority, own) = (Arc::clone(&authority), Arc::clone(&own));
-        let tokens = sweep.then(|| Arc::clone(&tokens));
+        let tokens = (sweep && replicas.leads()).then(|| Arc::clone(&tokens));
         // Files are read and the vault is written, which blocks.
         let done = tokio::task::spawn_blocking(move || {
             own::refresh(&authority, now);

@@ -72,7 +72,7 @@ pub enum ObjectError {
         "the API server does not {action} {object}; may the control plane's service account do this?"
     )]
     Refused {
-        /// `show`, `make` or `replace`.
+        /// `show`, `make`, `replace`, ...
         action: &'static str,
         /// Which object.
         object: String,
@@ -235,11 +235,7 @@ impl<K: Holds> Object<K> {
     }
 
     fn version(&self, object: &K) -> Result<ObjectVersion, ObjectError> {
-        let ObjectMeta { uid, resource_version, .. } = object.meta();
-        match (uid, resource_version) {
-            (Some(uid), Some(version)) => Ok(ObjectVersion(format!("{uid}/{version}"))),
-            (_, _) => Err(ObjectError::NoVersion(self.place.clone())),
-        }
+        ObjectVersion::read(object.meta()).ok_or_else(|| ObjectError::NoVersion(self.place.clone()))
     }
 
     fn check_size(&self, values: &Values) -> Result<(), ObjectError> {
@@ -251,14 +247,15 @@ impl<K: Holds> Object<K> {
     }
 
     fn failed(&self, action: &'static str, error: NoAnswer) -> ObjectError {
-        let object = self.place.clone();
+        ObjectError::of(action, self.place.clone(), error)
+    }
+}
+
+impl ObjectError {
+    pub(super) fn of(action: &'static str, object: String, error: NoAnswer) -> Self {
         match error {
-            NoAnswer::Refused(source) => {
-                ObjectError::Refused { action, object, source: source.into() }
-            }
-            NoAnswer::Silent(source) => {
-                ObjectError::Silent { object, source: source.map(Box::new) }
-            }
+            NoAnswer::Refused(source) => Self::Refused { action, object, source: source.into() },
+            NoAnswer::Silent(source) => Self::Silent { object, source: source.map(Box::new) },
         }
     }
 }
@@ -272,6 +269,19 @@ impl ObjectVersion {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The version that stands in the metadata of an object.
+    #[must_use]
+    pub fn read(metadata: &ObjectMeta) -> Option<Self> {
+        let (uid, version) = metadata.uid.as_ref().zip(metadata.resource_version.as_ref())?;
+        Some(Self(format!("{uid}/{version}")))
+    }
+
+    /// UID and resource version.
+    pub(super) fn parts(&self) -> (String, String) {
+        let (uid, version) = self.0.split_once('/').unwrap_or((&self.0, ""));
+        (uid.to_owned(), version.to_owned())
     }
 
     /// The version of that text.

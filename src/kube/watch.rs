@@ -67,7 +67,18 @@ where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     T: Send + 'static,
 {
-    let open = move || watcher(api.clone(), watcher::Config::default()).boxed();
+    follow_events(move || watcher(api.clone(), watcher::Config::default()).boxed(), read)
+}
+
+/// The same of whatever `open` opens, anew where it must be.
+pub(super) fn follow_events<K, T>(
+    open: impl Fn() -> BoxStream<'static, watcher::Result<Event<K>>> + Send + 'static,
+    read: impl Fn(K) -> Option<T> + Send + 'static,
+) -> impl Stream<Item = Heard<T>> + Send + 'static
+where
+    K: Send + 'static,
+    T: Send + 'static,
+{
     let following = Following { events: open(), open, read, listed: Vec::new(), failures: 0 };
     unfold(following, |mut following| async {
         let heard = following.next().await;

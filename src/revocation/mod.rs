@@ -12,6 +12,7 @@ mod document;
 mod entry;
 mod knowledge;
 mod list;
+mod shelf;
 mod store;
 mod subject;
 
@@ -19,5 +20,6 @@ pub use document::{InvalidRevocation, RawKind, RawRevocation};
 pub use entry::{InvalidWords, Revocation, Until, Words};
 pub use knowledge::{Finding, Knowledge};
 pub use list::{Certificate, MAX_REVOCATIONS, RevocationList, TooMany};
+pub use shelf::{Edition, RevocationShelf};
 pub use store::{RevocationError, RevocationStore, Revoked};
 pub use subject::{InvalidSerial, RevokedWorkload, Serial, Subject};

@@ -1,10 +1,10 @@
-//! The revocations of a mesh, kept in one file of the control plane's directory.
+//! The revocations of a mesh, kept as one text: a file of the control plane's directory, or wherever a
+//! [`RevocationShelf`] keeps it.
 //!
-//! Every change is on disk before anybody hears of it: the whole file is written beside, synced and renamed over the old
-//! one, so that a crash leaves the list before or after a change. A file that cannot be read whole stops the start: an
-//! empty list would trust everybody again.
+//! Every change is kept before anybody hears of it, and as a whole, so that a crash leaves the list before or after a
+//! change. A list that cannot be read whole stops the start: an empty one would trust everybody again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -14,21 +14,28 @@ use tokio::sync::watch;
 use super::document::RawRevocation;
 use super::entry::{Revocation, Until};
 use super::list::{RevocationList, TooMany};
+use super::shelf::{Edition, FileShelf, RevocationShelf};
 use super::subject::Subject;
-use crate::runtime::{FileError, read_secret, write_atomic};
+use crate::runtime::FileError;
 
-const FILE: &str = "revocations.json";
-/// More than the most revocations take.
-const MAX_FILE: u64 = 64 * 1024 * 1024;
 const VERSION: u32 = 1;
+/// How often a change is decided anew after another process was first.
+const CONFLICTS: usize = 10;
 
-/// The one writer of a mesh's revocations. Readers follow [`RevocationStore::follow`].
+/// The one writer of a mesh's revocations in this process. Readers follow [`RevocationStore::follow`]. Its methods may
+/// block.
 #[derive(Debug)]
 pub struct RevocationStore {
-    path: PathBuf,
+    shelf: Box<dyn RevocationShelf>,
     /// Held while a change is written, so that changes are made one after the other.
-    current: Mutex<Arc<RevocationList>>,
+    current: Mutex<Current>,
     told: watch::Sender<Arc<RevocationList>>,
+}
+
+#[derive(Debug)]
+struct Current {
+    list: Arc<RevocationList>,
+    edition: Edition,
 }
 
 /// What became of a revocation.
@@ -48,14 +55,26 @@ pub enum RevocationError {
     /// A file is at fault.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file does not hold what it should. Nothing is guessed: who is missing in it would be trusted again.
-    #[error("{path} is damaged: {problem}; restore it from a backup")]
+    /// It does not hold what it should. Nothing is guessed: who is missing in it would be trusted again.
+    #[error("{place} is damaged: {problem}; restore it from a backup")]
     Damaged {
-        /// Which file.
-        path: PathBuf,
+        /// The file or object.
+        place: String,
         /// What is wrong with it.
         problem: String,
     },
+    /// A place that is not a file of this machine cannot be used.
+    #[error("cannot use {place}")]
+    Remote {
+        /// The place.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another process changed it meanwhile.
+    #[error("{0} was changed by another process meanwhile")]
+    Conflict(String),
     /// There are too many.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -81,16 +100,33 @@ impl RevocationStore {
     /// # Errors
     /// When the file is there and cannot be read whole.
     pub fn open(directory: &Path) -> Result<Self, RevocationError> {
-        let path = directory.join(FILE);
-        let list = Arc::new(read(&path)?);
+        Self::open_on(Box::new(FileShelf::new(directory)))
+    }
+
+    /// Opens what is kept there.
+    ///
+    /// # Errors
+    /// When it cannot be read whole.
+    pub fn open_on(shelf: Box<dyn RevocationShelf>) -> Result<Self, RevocationError> {
+        let (text, edition) = shelf.load()?;
+        let list = Arc::new(read(text.as_deref(), &*shelf)?);
         let (told, _) = watch::channel(Arc::clone(&list));
-        Ok(Self { path, current: Mutex::new(list), told })
+        Ok(Self { shelf, current: Mutex::new(Current { list, edition }), told })
     }
 
     /// The list in force, and every later one.
     #[must_use]
     pub fn follow(&self) -> watch::Receiver<Arc<RevocationList>> {
         self.told.subscribe()
+    }
+
+    /// Reads again what another process may have changed, and puts it in force.
+    ///
+    /// # Errors
+    /// When it cannot be read whole; what was in force stays.
+    pub fn reload(&self) -> Result<(), RevocationError> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read_again(&mut current)
     }
 
     /// Revokes. Of two revocations of the same the one that holds longer stays: to shorten one, lift it first.
@@ -105,7 +141,7 @@ impl RevocationStore {
         if !revocation.is_in_force(now) {
             return Err(RevocationError::Over);
         }
-        self.change(|list| {
+        self.change(move |list| {
             let held = list.entries().find(|entry| entry.subject == revocation.subject);
             let outcome = match held.map(|held| held.until) {
                 None => Revoked::Added,
@@ -114,7 +150,7 @@ impl RevocationStore {
             };
             let in_force = |entry: &&Arc<Revocation>| entry.is_in_force(now);
             let kept = list.entries().filter(in_force).map(|entry| (**entry).clone());
-            let next = RevocationList::new(kept.chain([revocation]))?;
+            let next = RevocationList::new(kept.chain([revocation.clone()]))?;
             Ok((outcome, Some(next)))
         })
     }
@@ -153,49 +189,73 @@ impl RevocationStore {
     /// When the next one ends.
     #[must_use]
     pub fn next_end(&self) -> Option<SystemTime> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let ends = current.entries().filter_map(|entry| match entry.until {
+        let list = Arc::clone(&self.told.borrow());
+        let ends = list.entries().filter_map(|entry| match entry.until {
             Until::Lifted => None,
             Until::Moment(end) => Some(end),
         });
         ends.min()
     }
 
-    /// One change: decided, written, then told.
+    /// One change: decided, kept, then told. Where another process was first, it is decided once more on what that wrote.
     fn change<T>(
         &self,
-        decide: impl FnOnce(&RevocationList) -> Result<(T, Option<RevocationList>), RevocationError>,
+        mut decide: impl FnMut(&RevocationList) -> Result<(T, Option<RevocationList>), RevocationError>,
     ) -> Result<T, RevocationError> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let (outcome, next) = decide(&current)?;
-        if let Some(next) = next {
-            write(&self.path, &next)?;
-            *current = Arc::new(next);
-            self.told.send_replace(Arc::clone(&current));
+        for _ in 0..CONFLICTS {
+            let (outcome, next) = decide(&current.list)?;
+            let Some(next) = next else { return Ok(outcome) };
+            match self.shelf.save(&write(&next)?, &current.edition) {
+                Ok(edition) => {
+                    self.put_in_force(&mut current, next, edition);
+                    return Ok(outcome);
+                }
+                Err(RevocationError::Conflict(_)) => self.read_again(&mut current)?,
+                Err(error) => return Err(error),
+            }
         }
-        Ok(outcome)
+        Err(RevocationError::Conflict(self.shelf.place()))
+    }
+
+    fn read_again(&self, current: &mut Current) -> Result<(), RevocationError> {
+        let (text, edition) = self.shelf.load()?;
+        if edition == current.edition {
+            return Ok(());
+        }
+        if edition == Edition::None {
+            let problem = "is gone, and with it who is revoked".to_owned();
+            return Err(RevocationError::Damaged { place: self.shelf.place(), problem });
+        }
+        let list = read(text.as_deref(), &*self.shelf)?;
+        self.put_in_force(current, list, edition);
+        Ok(())
+    }
+
+    fn put_in_force(&self, current: &mut Current, list: RevocationList, edition: Edition) {
+        *current = Current { list: Arc::new(list), edition };
+        self.told.send_replace(Arc::clone(&current.list));
     }
 }
 
-fn write(path: &Path, list: &RevocationList) -> Result<(), RevocationError> {
-    let revocations = list.entries().map(|entry| RawRevocation::from(&**entry)).collect();
-    let document = Document { version: VERSION, revocations };
-    let mut text = serde_json::to_vec_pretty(&document).map_err(|_| RevocationError::Record)?;
-    text.push(b'\n');
-    Ok(write_atomic(path, &text, 0o600)?)
+/// A line for each revocation.
+fn write(list: &RevocationList) -> Result<String, RevocationError> {
+    let mut lines = Vec::with_capacity(list.len());
+    for entry in list.entries() {
+        let raw = RawRevocation::from(&**entry);
+        lines.push(serde_json::to_string(&raw).map_err(|_| RevocationError::Record)?);
+    }
+    Ok(format!("{{\"version\":{VERSION},\"revocations\":[\n{}\n]}}\n", lines.join(",\n")))
 }
 
-fn read(path: &Path) -> Result<RevocationList, RevocationError> {
-    let text = match read_secret(path, MAX_FILE) {
-        Ok(text) => text,
-        Err(FileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(RevocationList::empty());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let damaged = |problem: String| RevocationError::Damaged { path: path.to_path_buf(), problem };
+fn read(
+    text: Option<&str>,
+    shelf: &dyn RevocationShelf,
+) -> Result<RevocationList, RevocationError> {
+    let Some(text) = text else { return Ok(RevocationList::empty()) };
+    let damaged = |problem: String| RevocationError::Damaged { place: shelf.place(), problem };
     let document: Document =
-        serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
     if document.version != VERSION {
         return Err(damaged(format!("version {} is not {VERSION}", document.version)));
     }

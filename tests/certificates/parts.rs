@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use hopgate::ca::{Attestor, Authority, Credentials, Lifetime, SigningRequest, Token, TokenStore};
+use hopgate::ca::{
+    Attestor, Authority, Credentials, JoinToken, Lifetime, SigningRequest, Token, TokenStore,
+};
 use hopgate::certs::{self, Renewal};
-use hopgate::control::{Config, Control, create_join_token};
+use hopgate::control::{Config, Control, ControlError, create_join_token};
 use hopgate::identity::{
     Bundles, PrivateKey, SpiffeId, TrustBundle, TrustDomain, WorkloadIdentity, X509Svid,
 };
@@ -171,10 +173,14 @@ impl Plane {
         listen: &str,
         more: &str,
     ) -> Self {
-        let mut config: Config = serde_saphyr::from_str(&format!(
-            "trustDomain: demo.mesh\nlisten: \"{listen}\"\ndirectory: ca\nserverNames: [localhost]\n{more}"
-        ))
-        .unwrap();
+        let more = format!("listen: \"{listen}\"\ndirectory: ca\n{more}");
+        Self::start_of(directory, clock, &more).await
+    }
+
+    /// With all of the configuration but for the names.
+    pub async fn start_of(directory: &Directory, clock: &Clock, config: &str) -> Self {
+        let names = "trustDomain: demo.mesh\nserverNames: [localhost]\n";
+        let mut config: Config = serde_saphyr::from_str(&format!("{names}{config}")).unwrap();
         config.resolve(&directory.0);
         let control = Control::bind(&config, clock.clone()).await.unwrap();
         let hopgate::runtime::Address::Tcp(address) = control.address() else { panic!("TCP") };
@@ -202,9 +208,25 @@ impl Plane {
 
     pub fn token(&self, workload: &str, clock: &Clock) -> String {
         let ttl = Duration::from_secs(600);
-        let token = create_join_token(&self.config, workload, ttl, clock.now()).unwrap();
+        let token = join_token(&self.config, workload, ttl, clock.now()).unwrap();
         token.expose().to_owned()
     }
+}
+
+/// A join token, made in a runtime of its own: as the command line does it beside a control plane.
+pub fn join_token(
+    config: &Config,
+    workload: &str,
+    ttl: Duration,
+    now: SystemTime,
+) -> Result<JoinToken, ControlError> {
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(create_join_token(config, workload, ttl, now))
+        });
+        made.join().unwrap()
+    })
 }
 
 /// What a caller sends.

@@ -207,7 +207,7 @@ async fn two_control_planes_cannot_share_an_address_or_a_directory() {
     assert!(again.is_err(), "the directory");
     let elsewhere = Directory::new();
     let mut config = plane.config.clone();
-    config.directory = elsewhere.path("ca");
+    config.directory = Some(elsewhere.path("ca"));
     config.listen = format!("127.0.0.1:{}", plane.port).parse().unwrap();
     let again = hopgate::control::Control::bind(&config, clock.clone()).await;
     assert!(again.is_err(), "the address");

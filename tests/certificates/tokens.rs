@@ -250,7 +250,8 @@ async fn the_control_planes_identity_is_nobody_elses() {
     let clock = Clock::manual(start_of_time());
     let plane = Plane::start(&directory, &clock).await;
     let reserved = "ns/hopgate-system/sa/hopgate-control";
-    let refused = hopgate::control::create_join_token(&plane.config, reserved, MINUTE, clock.now());
+    let refused =
+        crate::certificates::parts::join_token(&plane.config, reserved, MINUTE, clock.now());
     assert!(matches!(refused, Err(ControlError::Reserved)));
     plane.stop().await;
     // Not even a record written by hand, or the control plane's own certificate.

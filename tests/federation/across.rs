@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hopgate::control::create_join_token;
 use hopgate::control::federation::FederationConfig;
 use hopgate::identity::{JwtBundle, SpiffeBundle};
 use hopgate::runtime::Clock;
@@ -40,8 +39,12 @@ impl Workload {
         };
         write("roots.pem", &mesh.bundle.to_pem());
         let workload = format!("ns/shop/sa/{account}");
-        let token =
-            create_join_token(plane, &workload, Duration::from_secs(600), Clock::system().now());
+        let token = crate::certificates::parts::join_token(
+            plane,
+            &workload,
+            Duration::from_secs(600),
+            Clock::system().now(),
+        );
         write("join.token", token.unwrap().expose());
         write(
             "policy.yaml",

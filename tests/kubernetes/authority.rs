@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use super::replicas::least;
 use crate::certificates::parts::{Call, Directory, ORDERS, Plane, csr};
 use crate::support::kube::{Namespace, server};
 use crate::support::kube_proxy::{Fault, Proxy};
@@ -224,23 +225,14 @@ async fn a_throttled_or_restarting_api_server_loses_no_step() {
     plane.stop().await;
 }
 
-/// The least that the docs ask for.
-fn least(name: &str) -> Value {
-    json!([
-        { "apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["create"] },
-        { "apiGroups": [""], "resources": ["secrets", "configmaps"], "resourceNames": [name],
-          "verbs": ["get", "update"] },
-    ])
-}
-
 #[tokio::test]
 async fn few_rights_are_enough_and_a_missing_one_is_named() {
     let shop = Namespace::new("shop").await;
     let scratch = crate::support::Scratch::new("kubeconfig");
     for (account, rules, words) in [
         ("all", least(NAME), None),
-        ("none", json!([]), Some("does not show ConfigMap")),
-        ("other", least("another"), Some("does not show ConfigMap")),
+        ("none", json!([]), Some("does not show Secret")),
+        ("other", least("another"), Some("does not show Secret")),
     ] {
         shop.service_account(account).await;
         shop.allow(account, rules).await;

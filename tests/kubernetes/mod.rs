@@ -6,6 +6,7 @@ mod cert_manager;
 mod crds;
 mod gateway;
 mod objects;
+mod replicas;
 mod resources;
 mod reviews;
 mod services;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use hopgate::control::{Config as ControlConfig, Control, create_join_token};
+use hopgate::control::{Config as ControlConfig, Control};
 use hopgate::identity::TrustBundle;
 use hopgate::mesh;
 use hopgate::proto::workload::X509svidRequest;
@@ -61,7 +61,13 @@ impl Plane {
 
     pub fn token(&self, workload: &str) -> String {
         let ttl = Duration::from_secs(600);
-        let token = create_join_token(&self.config, workload, ttl, Clock::system().now()).unwrap();
+        let token = crate::certificates::parts::join_token(
+            &self.config,
+            workload,
+            ttl,
+            Clock::system().now(),
+        )
+        .unwrap();
         token.expose().to_owned()
     }
 

@@ -19,6 +19,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::Scratch;
@@ -49,6 +50,7 @@ pub struct Proxy {
 #[derive(Default)]
 struct Plan {
     faults: Mutex<VecDeque<(Method, &'static str, Fault)>>,
+    down: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -90,6 +92,11 @@ impl Proxy {
         self.plan.faults.lock().unwrap().push_back((method, part, fault));
     }
 
+    /// While it is down every request breaks, and so does every answer that is under way.
+    pub fn down(&self, down: bool) {
+        self.plan.down.send_replace(down);
+    }
+
     /// True once all that was planned came about.
     pub fn is_played(&self) -> bool {
         self.plan.faults.lock().unwrap().is_empty()
@@ -108,6 +115,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, plan: Arc<Plan>) {
     loop {
         let Ok((tcp, _)) = listener.accept().await else { return };
         let (acceptor, plan, upstream) = (acceptor.clone(), Arc::clone(&plan), upstream.clone());
+        let down = plan.down.subscribe();
         connections.spawn(async move {
             let Ok(tls) = acceptor.accept(tcp).await else { return };
             let serve = service_fn(move |request| {
@@ -115,7 +123,11 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, plan: Arc<Plan>) {
                 async move { plan.answer(request, upstream).await }
             });
             let http = hyper::server::conn::http1::Builder::new();
-            drop(http.serve_connection(TokioIo::new(tls), serve).await);
+            let mut down = down.clone();
+            tokio::select! {
+                served = http.serve_connection(TokioIo::new(tls), serve) => drop(served),
+                _ = down.wait_for(|down| *down) => {}
+            }
         });
     }
 }
@@ -146,6 +158,9 @@ impl Plan {
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let path = parts.uri.path_and_query().unwrap().to_string();
         let broken = || Err(io::Error::other("broken on purpose"));
+        if *self.down.borrow() {
+            return broken();
+        }
         let fault = self.fault(&parts.method, &path);
         match fault {
             Some(Fault::Status(code)) => return Ok(refusal(code)),

@@ -49,12 +49,7 @@ fn sidecar(name: &str, acknowledged: bool, key_id: &str) -> Connected {
 
 /// A fleet that has been watched for long.
 fn fleet(connected: Vec<Connected>) -> FleetView {
-    FleetView {
-        watching_since: now() - secs(86_400),
-        connected,
-        gone: Vec::new(),
-        readers: Duration::ZERO,
-    }
+    FleetView { connected, ..FleetView::empty(now() - secs(86_400)) }
 }
 
 #[test]
@@ -167,7 +162,7 @@ fn a_key_of_tokens_stays_until_no_token_of_it_can_be_valid_whatever_the_operator
     };
     let renewed = fleet(vec![sidecar("orders", true, "2a")]);
     assert_eq!(next(&signed(1, 0), &renewed, now()), Next::Retire, "it signed none");
-    let end = now() + secs(310);
+    let end = now() + secs(301);
     let waits = Next::Wait(vec![Awaited::Tokens(end)]);
     assert_eq!(next(&signed(1, 300), &renewed, now()), waits);
     assert_eq!(next(&signed(1, 300), &renewed, end - secs(1)), waits);
@@ -177,10 +172,10 @@ fn a_key_of_tokens_stays_until_no_token_of_it_can_be_valid_whatever_the_operator
     let returned = fleet(vec![sidecar("orders", true, "1b")]);
     assert_eq!(
         next(&back, &returned, end),
-        Next::Wait(vec![Awaited::Tokens(now() + secs(319))]),
+        Next::Wait(vec![Awaited::Tokens(now() + secs(310))]),
         "counted from when it stopped signing"
     );
-    assert_eq!(next(&back, &returned, now() + secs(319)), Next::Retire);
+    assert_eq!(next(&back, &returned, now() + secs(310)), Next::Retire);
 }
 
 #[test]
@@ -191,4 +186,69 @@ fn who_reads_the_bundle_from_afar_has_time_to_read_it() {
     assert_eq!(next(&publishing(), &all, now()), Next::Wait(vec![Awaited::Readers(end)]));
     assert_eq!(next(&publishing(), &all, end), Next::Activate);
     assert_eq!(next(&publishing().without_absent().unwrap(), &all, now()), Next::Activate);
+}
+
+fn replica(says: Says) -> Replica {
+    Replica { name: "b".to_owned(), connected: 3, says }
+}
+
+fn counts(lagging: usize, named: Vec<Connected>) -> Says {
+    let group = |acknowledged, count| Group { acknowledged, key_id: "1b".to_owned(), count };
+    Says::Counts { groups: vec![group(true, 3 - lagging), group(false, lagging)], named }
+}
+
+#[test]
+fn sidecars_of_other_replicas_hold_a_change_up_as_ones_own_do() {
+    let with = |says| FleetView {
+        replicas: vec![replica(says)],
+        ..fleet(vec![sidecar("orders", true, "1b")])
+    };
+    let waits = |says| match next(&publishing(), &with(says), now()) {
+        Next::Wait(awaited) => awaited,
+        next => panic!("{next:?}"),
+    };
+    assert_eq!(next(&publishing(), &with(counts(0, vec![])), now()), Next::Activate);
+    let web = || Awaited::Sidecar(id("web"), now());
+    assert_eq!(waits(counts(1, vec![sidecar("web", false, "1b")])), [web()]);
+    let more = Awaited::Others("b".to_owned(), 2);
+    assert_eq!(waits(counts(3, vec![sidecar("web", false, "1b")])), [web(), more]);
+    // Those that are named and do not lag stand for nobody.
+    let more = Awaited::Others("b".to_owned(), 1);
+    assert_eq!(waits(counts(1, vec![sidecar("web", true, "1b")])), [more]);
+    assert_eq!(waits(Says::Behind), [Awaited::Behind("b".to_owned())]);
+    let until = now() + secs(60);
+    let silent = [Awaited::Silent("b".to_owned(), until)];
+    assert_eq!(waits(Says::Nothing { until }), silent);
+    let waived = publishing().without_absent().unwrap();
+    let next = next(&waived, &with(Says::Nothing { until }), now());
+    assert_eq!(next, Next::Wait(silent.to_vec()), "what is not known is not waived");
+}
+
+#[test]
+fn a_fleet_is_counted_over_all_replicas() {
+    let mut view = fleet(vec![sidecar("orders", true, "1b")]);
+    view.replicas = vec![replica(counts(1, vec![])), replica(Says::Behind)];
+    assert_eq!((view.size(), view.acknowledged()), (7, 3));
+    let awaited = view.lagging(|acknowledged, _| acknowledged);
+    assert_eq!(awaited.iter().map(|one| view.weight(one)).sum::<usize>(), 4);
+    // Nobody is connected here, but elsewhere: that is not nobody.
+    let elsewhere = FleetView { replicas: vec![replica(counts(0, vec![]))], ..fleet(vec![]) };
+    assert_eq!(next(&publishing(), &elsewhere, now()), Next::Activate);
+}
+
+#[test]
+fn a_replica_that_may_be_behind_lets_the_old_root_stay_longer() {
+    let state = reissuing();
+    let new = |view: FleetView| FleetView { lag: secs(600), ..view };
+    let all = || fleet(vec![sidecar("orders", true, "2b")]);
+    let end = now() + secs(3601);
+    assert_eq!(next(&state, &all(), end), Next::Retire);
+    let later = end + secs(600);
+    assert_eq!(next(&state, &new(all()), end), Next::Wait(vec![Awaited::Absent(later)]));
+    assert_eq!(next(&state, &new(all()), later), Next::Retire);
+    let waived = state.without_absent().unwrap();
+    assert_eq!(next(&waived, &new(all()), now()), Next::Retire);
+    let many = FleetView { more_gone_until: Some(now() + secs(9)), ..all() };
+    let absent = vec![Awaited::Absent(now() + secs(9))];
+    assert_eq!(next(&publishing(), &many, now()), Next::Wait(absent));
 }

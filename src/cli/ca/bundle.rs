@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use crate::cli::cert::trusted;
 use crate::config;
-use crate::control::federation::published;
+use crate::control::published_bundle;
 use crate::identity::{SpiffeBundle, TrustDomain};
 use crate::runtime::Address;
 
@@ -55,7 +55,8 @@ pub(super) fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
     let bundle = match (&args.config, &args.admin) {
         (Some(path), _) => {
             let config = config::control(path)?;
-            published(&config.directory, &config.trust_domain)?
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(published_bundle(&config))?
         }
         (None, Some(admin)) => of_sidecar(admin, args.trust_domain.as_ref())?,
         (None, None) => anyhow::bail!("--config or --admin is needed"),

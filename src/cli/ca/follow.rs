@@ -159,6 +159,13 @@ fn wait(awaited: &AwaitedStanding) -> Option<String> {
         AwaitedStanding::Gone { id, until } => {
             Some(format!("for {id}, which went away, until its certificate ends at {until}"))
         }
+        AwaitedStanding::Others { replica, count } => {
+            Some(format!("for {count} more sidecars of replica {replica}"))
+        }
+        AwaitedStanding::Behind { replica } => Some(format!("for replica {replica} to follow")),
+        AwaitedStanding::Silent { replica, until } => Some(format!(
+            "for replica {replica}, which says nothing, until it must have ended at {until}"
+        )),
         AwaitedStanding::Reconnect { until } => {
             Some(format!("until {until} for sidecars to come back"))
         }

@@ -14,6 +14,9 @@ pub(super) fn is_stuck(standing: &Standing) -> bool {
     standing.awaited.iter().any(|one| match one {
         AwaitedStanding::Sidecar { for_seconds, .. } => *for_seconds >= STUCK,
         AwaitedStanding::Gone { .. }
+        | AwaitedStanding::Others { .. }
+        | AwaitedStanding::Behind { .. }
+        | AwaitedStanding::Silent { .. }
         | AwaitedStanding::Reconnect { .. }
         | AwaitedStanding::Absent { .. }
         | AwaitedStanding::Tokens { .. }
@@ -54,6 +57,9 @@ pub(super) fn text(standing: &Standing, out: &mut dyn Write) -> anyhow::Result<(
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    if !standing.leads {
+        writeln!(out, "said by a replica that follows; another one leads")?;
     }
     if let Some(refusal) = &standing.refusal {
         writeln!(out, "the last issuing certificate was not taken: {refusal}")?;

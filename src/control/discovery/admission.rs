@@ -10,6 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::control::replicas::Replicas;
 use crate::control::tls::Peer;
 use crate::identity::{InvalidLeaf, Leaf, SpiffeId};
 use crate::runtime::Clock;
@@ -40,6 +41,9 @@ pub enum NotAdmitted {
     /// The certificate came to its end.
     #[error("client certificate expired")]
     Expired,
+    /// This replica does not know what the others agreed on.
+    #[error("this replica of the control plane is out of touch")]
+    OutOfTouch,
     /// The workload, or this certificate of it, is revoked.
     #[error("client certificate revoked")]
     Revoked,
@@ -55,7 +59,7 @@ impl NotAdmitted {
             Self::NoCertificate | Self::Untrusted(_) | Self::Expired => {
                 Status::unauthenticated(words)
             }
-            Self::Verifier => Status::unavailable(words),
+            Self::Verifier | Self::OutOfTouch => Status::unavailable(words),
             Self::Leaf(_) | Self::Foreign(_) | Self::Revoked => Status::permission_denied(words),
             Self::TooMany => Status::resource_exhausted(words),
         }
@@ -66,19 +70,23 @@ impl NotAdmitted {
 pub(crate) struct Admission {
     published: watch::Receiver<Arc<Published>>,
     fleet: Fleet,
+    replicas: Replicas,
     clock: Clock,
 }
 
 impl Admission {
     pub(super) fn new(
         published: watch::Receiver<Arc<Published>>,
-        fleet: Fleet,
+        (fleet, replicas): (Fleet, Replicas),
         clock: Clock,
     ) -> Self {
-        Self { published, fleet, clock }
+        Self { published, fleet, replicas, clock }
     }
 
     fn judge(&self, connection: &Extensions) -> Result<Seat, NotAdmitted> {
+        if !self.replicas.is_in_touch() {
+            return Err(NotAdmitted::OutOfTouch);
+        }
         let now = self.clock.now();
         let peer = connection.get::<Peer>();
         let chain = peer.and_then(|peer| peer.certificates.clone());

@@ -19,6 +19,8 @@ use tokio::sync::watch;
 use crate::runtime::{Clock, Drain};
 use crate::xds::{AggregatedService, Catalogue};
 
+use super::replicas::Replicas;
+
 pub use admission::NotAdmitted;
 pub(super) use fleet::Audience;
 pub use fleet::{Acknowledgement, Certificate, Connected, Fleet, Lagging, Programming};
@@ -43,6 +45,7 @@ pub(super) struct Task {
     published: watch::Receiver<Arc<Published>>,
     catalogues: watch::Sender<Arc<Catalogue>>,
     fleet: Fleet,
+    replicas: Replicas,
     clock: Clock,
     drain: Drain,
 }
@@ -50,15 +53,16 @@ pub(super) struct Task {
 impl Discovery {
     pub(super) fn new(
         mut published: watch::Receiver<Arc<Published>>,
-        fleet: Fleet,
+        (fleet, replicas): (Fleet, Replicas),
         clock: &Clock,
         drain: Drain,
     ) -> Self {
         let first = Arc::clone(&published.borrow_and_update());
         let catalogues = watch::Sender::new(Arc::new(catalogue(&first, None)));
-        let admission = Admission::new(published.clone(), fleet.clone(), clock.clone());
+        let admission =
+            Admission::new(published.clone(), (fleet.clone(), replicas.clone()), clock.clone());
         let service = AggregatedService::new(admission, catalogues.subscribe(), drain.clone());
-        let task = Task { published, catalogues, fleet, clock: clock.clone(), drain };
+        let task = Task { published, catalogues, fleet, replicas, clock: clock.clone(), drain };
         Self { service, task }
     }
 }
@@ -83,7 +87,11 @@ impl Task {
                 _ = look.tick() => {}
             }
             let published = Arc::clone(&self.published.borrow());
+            let in_touch = self.replicas.is_in_touch();
             self.fleet.end_those_that(|certificate| {
+                if !in_touch {
+                    return Err(NotAdmitted::OutOfTouch);
+                }
                 admission::still_good(certificate, &published, self.clock.now())
             });
         }

@@ -1,7 +1,6 @@
 //! All of federation in one control plane: bound together, started together.
 
 use std::convert::Infallible;
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::server::ResolvesServerCert;
@@ -15,6 +14,7 @@ use super::config::{FederationConfig, InvalidFederation};
 use super::endpoint::{BundleEndpoint, EndpointError};
 use super::own::{Own, OwnBundleError};
 use super::relations::{FederationHandle, Relations};
+use super::shelf::Shelf;
 use super::store::StoreError;
 
 /// The bundle endpoint and the relationships, bound and not running yet.
@@ -38,28 +38,38 @@ pub enum FederationError {
     /// A foreign bundle that was kept or supplied cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A part of the program failed.
+    #[error("federation failed; see the log")]
+    Panicked,
     /// The own bundle cannot be published.
     #[error(transparent)]
     Own(#[from] OwnBundleError),
 }
 
 impl Federation {
-    /// Binds the endpoint and reads what was kept in `directory`. `shown` is the control plane's own SVID; `trust` tells the
+    /// Binds the endpoint and reads what was kept on `shelf`. `shown` is the control plane's own SVID; `trust` tells the
     /// keys of this mesh, as they change.
     ///
     /// # Errors
     /// When the configuration, the address or what was kept cannot be used.
-    pub async fn bind(
+    pub(in crate::control) async fn bind(
         config: &FederationConfig,
-        directory: &Path,
+        shelf: Arc<dyn Shelf>,
         (shown, trust): (Arc<dyn ResolvesServerCert>, watch::Receiver<Arc<Trust>>),
         clock: &Clock,
     ) -> Result<Self, FederationError> {
         let now = trust.borrow().bundles.clone();
         let relationships = config.relationships(now.own().domain())?;
-        super::store::make(directory)?;
-        let own = Own::open(directory, &now, clock.now())?;
-        let relations = Relations::open(directory, relationships, own.follow(), clock.clone())?;
+        let opened = {
+            let clock = clock.clone();
+            move || -> Result<_, FederationError> {
+                let own = Own::open(Arc::clone(&shelf), &now, clock.now())?;
+                let relations = Relations::open(shelf, relationships, own.follow(), clock)?;
+                Ok((own, relations))
+            }
+        };
+        let opened = tokio::task::spawn_blocking(opened).await;
+        let (own, relations) = opened.map_err(|_| FederationError::Panicked)??;
         let endpoint = match &config.endpoint {
             None => None,
             Some(config) => Some(BundleEndpoint::bind(config, shown, own.follow(), clock).await?),
@@ -97,9 +107,12 @@ async fn follow(
     clock: Clock,
     drain: Drain,
 ) -> Result<(), Infallible> {
+    let own = Arc::new(own);
     loop {
-        let now = Arc::clone(&trust.borrow_and_update());
-        if let Err(error) = own.publish(&now.bundles, clock.now()) {
+        let (now, at) = (Arc::clone(&trust.borrow_and_update()), clock.now());
+        let own = Arc::clone(&own);
+        let done = tokio::task::spawn_blocking(move || own.publish(&now.bundles, at)).await;
+        if let Ok(Err(error)) = done {
             tracing::error!(%error, "others do not learn that the bundle of this mesh changed");
         }
         tokio::select! {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +16,7 @@ use super::Foreign;
 use super::accept::{Plan, accept};
 use super::config::{Profile, Relationship};
 use super::fetch::{FetchError, Fetched, Recognised, fetch};
+use super::shelf::Shelf;
 use super::status::{Counts, RelationStatus};
 use super::store::{Kept, Store, StoreError, supplied};
 
@@ -61,13 +61,13 @@ pub(super) struct Entry {
 type Landed = (Relationship, Result<Fetched, FetchError>);
 
 impl Relations {
-    /// Takes the relationships, with what was kept of each in `directory`, or what its `bundleFile` holds. `own` is the
+    /// Takes the relationships, with what was kept of each on `shelf`, or what its `bundleFile` holds. `own` is the
     /// bundle of this mesh.
     ///
     /// # Errors
     /// When something that was kept or supplied cannot be read.
-    pub fn open(
-        directory: &Path,
+    pub(in crate::control) fn open(
+        shelf: Arc<dyn Shelf>,
         relationships: Vec<Relationship>,
         own: watch::Receiver<Arc<SpiffeBundle>>,
         clock: Clock,
@@ -75,7 +75,7 @@ impl Relations {
         let shared = Shared {
             entries: Mutex::default(),
             counts: Mutex::default(),
-            store: Store::open(directory)?,
+            store: Store::on(shelf),
             own,
             foreign: watch::Sender::new(Arc::default()),
             changed: Notify::new(),
@@ -105,7 +105,11 @@ impl Relations {
                 () = drain.begun() => return Ok(()),
                 () = self.shared.changed.notified() => {}
                 _ = tick.tick() => self.shared.withdraw_the_old(),
-                Some(landed) = looks.next(), if !looks.is_empty() => self.shared.landed(landed),
+                Some(landed) = looks.next(), if !looks.is_empty() => {
+                    let shared = Arc::clone(&self.shared);
+                    // What comes is kept, which blocks.
+                    drop(tokio::task::spawn_blocking(move || shared.landed(landed)).await);
+                }
             }
         }
     }
@@ -129,7 +133,7 @@ impl FederationHandle {
     }
 
     /// Puts these relationships in the place of the ones before. What is no longer among them is no longer believed
-    /// when this returns.
+    /// when this returns. It may block.
     ///
     /// # Errors
     /// When something that was kept or supplied cannot be read; all stays as it was then.

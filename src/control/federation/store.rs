@@ -1,17 +1,16 @@
 //! The last good bundle of each relationship, kept over restarts.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{InvalidSpiffeBundle, SpiffeBundle, TrustDomain};
-use crate::runtime::{FileError, read_limited, write_atomic};
+use crate::runtime::{FileError, read_limited};
 
 use super::fetch::said;
-
-/// A document of the largest size, escaped, and what stands around it.
-const MAX: u64 = 4 * 1024 * 1024;
+use super::shelf::{MAX, Shelf};
 
 /// What is kept cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,15 +29,24 @@ pub enum StoreError {
     },
     /// It holds something else. What was published last is then not known, so nothing older may take its place.
     #[error(
-        "{path} does not hold the last bundle of {domain}: {problem}; remove it to begin again with this trust domain"
+        "{place} does not hold the last bundle of {domain}: {problem}; remove it to begin again with this trust domain"
     )]
     Damaged {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the value of an object.
+        place: String,
         /// Whose bundle it should be.
         domain: TrustDomain,
         /// What is wrong.
         problem: String,
+    },
+    /// A place that is not a file of this machine cannot be used.
+    #[error("cannot use {place}")]
+    Remote {
+        /// The place.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A bundle that the operator supplies is none.
     #[error("{path} is no SPIFFE bundle: {}", said(.source))]
@@ -50,10 +58,10 @@ pub enum StoreError {
     },
 }
 
-/// A directory with one file per trust domain.
+/// A text per trust domain.
 #[derive(Debug)]
 pub(super) struct Store {
-    directory: PathBuf,
+    shelf: Arc<dyn Shelf>,
 }
 
 /// What is kept of one relationship.
@@ -77,19 +85,15 @@ struct Envelope {
 }
 
 impl Store {
-    pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
-        make(directory)?;
-        Ok(Self { directory: directory.to_path_buf() })
+    pub(super) fn on(shelf: Arc<dyn Shelf>) -> Self {
+        Self { shelf }
     }
 
     pub(super) fn load(&self, domain: &TrustDomain) -> Result<Option<Kept>, StoreError> {
-        let path = self.path(domain);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = read_limited(&path, MAX)?;
+        let name = name(domain);
+        let Some(text) = self.shelf.read(&name)? else { return Ok(None) };
         let damaged = |problem: String| StoreError::Damaged {
-            path: path.clone(),
+            place: self.shelf.place(&name),
             domain: domain.clone(),
             problem,
         };
@@ -115,39 +119,19 @@ impl Store {
             supplied: kept.supplied.clone(),
             document: kept.document.clone(),
         };
-        let path = self.path(kept.bundle.domain());
-        let text = serde_json::to_string(&envelope).map_err(|error| StoreError::Io {
-            path: path.clone(),
-            source: std::io::Error::other(error),
-        })?;
-        Ok(write_atomic(&path, text.as_bytes(), 0o600)?)
+        let name = name(kept.bundle.domain());
+        self.shelf.change(&name, &mut |_| Ok(Some(serde_json::to_string(&envelope)?)))
     }
 
     /// Forgets a trust domain: should it come back, it begins anew.
     pub(super) fn forget(&self, domain: &TrustDomain) -> Result<(), StoreError> {
-        let path = self.path(domain);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::Io { path, source })
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    /// A trust domain has no slash in its name, and the ending keeps `.` and `..` from being one.
-    fn path(&self, domain: &TrustDomain) -> PathBuf {
-        self.directory.join(format!("{domain}.json"))
+        self.shelf.remove(&name(domain))
     }
 }
 
-/// Makes the directory, for this process alone.
-pub(super) fn make(directory: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|source| StoreError::Io { path: directory.to_path_buf(), source })
+/// A trust domain has no slash in its name, and the ending keeps `.` and `..` from being one.
+fn name(domain: &TrustDomain) -> String {
+    format!("{domain}.json")
 }
 
 /// The bundle that the operator supplies, and the digest of its file.

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use super::{Caller, refusal};
 use crate::ca::{is_reserved, workload_id};
 use crate::control::discovery::Publisher;
+use crate::control::replicas::Replicas;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::revocation::{
     self, RawKind, RawRevocation, Revocation, RevocationError, RevocationList, RevocationStore,
@@ -101,7 +102,7 @@ pub(in crate::control) async fn publish(
 /// Forgets revocations as they end, so that sidecars need not carry them.
 pub(in crate::control) async fn sweep(
     store: Arc<RevocationStore>,
-    clock: Clock,
+    (clock, replicas): (Clock, Replicas),
     drain: Drain,
 ) -> Result<(), Infallible> {
     while !drain.has_begun() {
@@ -110,12 +111,14 @@ pub(in crate::control) async fn sweep(
             () = tokio::time::sleep(SWEEP) => {}
         }
         let now = clock.now();
-        if store.next_end().is_none_or(|end| now < end) {
+        if !replicas.leads() || store.next_end().is_none_or(|end| now < end) {
             continue;
         }
-        match store.sweep(now) {
-            Ok(over) => tracing::info!(over, "revocations ended"),
-            Err(error) => tracing::warn!(%error, "revocations that ended cannot be swept"),
+        let store = Arc::clone(&store);
+        match tokio::task::spawn_blocking(move || store.sweep(now)).await {
+            Ok(Ok(over)) => tracing::info!(over, "revocations ended"),
+            Ok(Err(error)) => tracing::warn!(%error, "revocations that ended cannot be swept"),
+            Err(_) => {}
         }
     }
     Ok(())
@@ -217,10 +220,11 @@ fn bad(error: impl std::fmt::Display) -> Refused {
 fn failed(error: &RevocationError) -> Refused {
     let status = match error {
         RevocationError::Over => StatusCode::BAD_REQUEST,
-        RevocationError::TooMany(_) => StatusCode::CONFLICT,
-        RevocationError::File(_) | RevocationError::Damaged { .. } | RevocationError::Record => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        RevocationError::TooMany(_) | RevocationError::Conflict(_) => StatusCode::CONFLICT,
+        RevocationError::File(_)
+        | RevocationError::Damaged { .. }
+        | RevocationError::Remote { .. }
+        | RevocationError::Record => StatusCode::INTERNAL_SERVER_ERROR,
     };
     tracing::error!(%error, "a revocation is not changed");
     (status, error.to_string())

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use crate::control::replicas::{self, Gone};
 use crate::identity::SpiffeId;
 
 /// A sidecar that renews connects with its new certificate and then leaves with its old one, or the other way round.
@@ -29,6 +30,26 @@ pub(super) struct Absent {
     left: BTreeMap<Key, Left>,
     /// Connections that were found to be a change-over from one that left.
     paired: BTreeSet<Key>,
+    /// Which connection here is the one that left another replica, by what that calls it.
+    claimed: BTreeMap<String, Key>,
+}
+
+/// A sidecar that left without the bundle.
+#[derive(Debug, Clone)]
+pub(super) struct Lacking {
+    pub(super) key: Key,
+    pub(super) left: SystemTime,
+    /// The last second of its certificate.
+    pub(super) until: SystemTime,
+}
+
+impl Lacking {
+    /// The same, for the other replicas.
+    pub(super) fn to_gone(&self) -> Gone {
+        let (id, serial) = self.key.clone();
+        let (left, until) = (replicas::unix(self.left), replicas::unix(self.until));
+        Gone { id, serial, left, until }
+    }
 }
 
 #[derive(Debug)]
@@ -59,10 +80,52 @@ impl Absent {
     }
 
     /// Those who may still serve without the bundle of `sequence`, and until when.
-    pub(super) fn without(&self, sequence: u64) -> Vec<(SpiffeId, SystemTime)> {
+    pub(super) fn without(&self, sequence: u64) -> Vec<Lacking> {
         let lacks = |left: &&Left| left.seen.acknowledged.is_none_or(|held| held < sequence);
         let lacking = self.left.iter().filter(|(_, left)| lacks(left));
-        lacking.map(|((id, _), left)| (id.clone(), left.seen.not_after)).collect()
+        let lacking = lacking.map(|(key, left)| Lacking {
+            key: key.clone(),
+            left: left.at,
+            until: left.seen.not_after,
+        });
+        lacking.collect()
+    }
+
+    /// Those that another replica has now did not go away.
+    pub(super) fn found_elsewhere(&mut self, found: &BTreeSet<String>) {
+        self.left.retain(|(id, serial), _| !found.contains(&format!("{id} {serial}")));
+    }
+
+    /// Of those that left other replicas, the ones that are here: with the same certificate, or with the one that they
+    /// changed to on the way.
+    pub(super) fn claim(&mut self, gone: &[Gone]) -> BTreeSet<String> {
+        let asked: BTreeSet<String> = gone.iter().map(Gone::key).collect();
+        let present = &self.present;
+        self.claimed.retain(|name, key| asked.contains(name) && present.contains_key(key));
+        for one in gone {
+            if self.claimed.contains_key(&one.key()) {
+                continue;
+            }
+            if let Some(key) = self.here(one) {
+                self.paired.insert(key.clone());
+                self.claimed.insert(one.key(), key);
+            }
+        }
+        self.claimed.keys().cloned().collect()
+    }
+
+    fn here(&self, gone: &Gone) -> Option<Key> {
+        let same = (gone.id.clone(), gone.serial.clone());
+        if self.present.contains_key(&same) {
+            return Some(same);
+        }
+        let left = replicas::at(gone.left);
+        let near = |since: SystemTime| {
+            let apart = since.duration_since(left).or_else(|_| left.duration_since(since));
+            apart.is_ok_and(|apart| apart <= CHANGE_OVER)
+        };
+        let found = self.present.iter().find(|((id, _), seen)| *id == gone.id && near(seen.since));
+        found.map(|(key, _)| key.clone()).filter(|key| !self.paired.contains(key))
     }
 
     /// For each connection that came a moment ago, one that left a moment ago, of the same workload and older, is the
@@ -99,7 +162,7 @@ mod tests {
     }
 
     fn names(absent: &Absent, sequence: u64) -> Vec<String> {
-        absent.without(sequence).into_iter().map(|(id, _)| id.to_string()).collect()
+        absent.without(sequence).into_iter().map(|one| one.key.0.to_string()).collect()
     }
 
     #[test]
@@ -160,5 +223,41 @@ mod tests {
         assert_eq!(names(&absent, 2).len(), 1, "two replicas left, one came");
         absent.look(at(102), [one("web", "c", 100, Some(2))].into());
         assert_eq!(names(&absent, 2).len(), 1, "however often it is looked");
+    }
+
+    fn left_elsewhere(name: &str, serial: &str, left: u64) -> Gone {
+        let ((id, serial), _) = one(name, serial, 0, None);
+        let (left, until) = (replicas::unix(at(left)), replicas::unix(at(3600)));
+        Gone { id, serial, left, until }
+    }
+
+    #[test]
+    fn who_left_another_replica_and_is_here_is_claimed_once() {
+        let mut absent = Absent::default();
+        absent.look(at(0), [one("web", "a", 0, Some(1)), one("web", "b", 100, Some(1))].into());
+        let same = left_elsewhere("web", "a", 50);
+        let renewed = left_elsewhere("web", "c", 90);
+        let another = left_elsewhere("web", "d", 90);
+        let much_earlier = left_elsewhere("web", "e", 10);
+        let stranger = left_elsewhere("orders", "a", 100);
+        let all = [same.clone(), renewed.clone(), another, much_earlier, stranger];
+        for _ in 0..2 {
+            let expected: BTreeSet<String> = [same.key(), renewed.key()].into();
+            assert_eq!(absent.claim(&all), expected, "one connection is one sidecar");
+        }
+        absent.look(at(200), [one("web", "b", 100, Some(1))].into());
+        assert_eq!(absent.claim(&all), [renewed.key()].into());
+        assert!(absent.claim(&[]).is_empty());
+    }
+
+    #[test]
+    fn who_is_found_elsewhere_is_not_absent() {
+        let mut absent = Absent::default();
+        absent.look(at(0), [one("web", "a", 0, None)].into());
+        absent.look(at(100), BTreeMap::new());
+        let lacking = absent.without(1);
+        assert_eq!(lacking[0].to_gone().key(), "spiffe://demo.mesh/ns/shop/sa/web a");
+        absent.found_elsewhere(&[lacking[0].to_gone().key()].into());
+        assert!(names(&absent, 1).is_empty());
     }
 }

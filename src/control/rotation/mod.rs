@@ -3,22 +3,22 @@
 
 mod absent;
 mod standing;
+mod view;
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 
-use crate::ca::rotation::{self, Connected, FleetView, Gone, Next};
-use crate::ca::{Authority, AuthorityError, Step};
+use crate::ca::rotation::{self, Next};
+use crate::ca::{Authority, AuthorityError, Step, StoreError};
 use crate::runtime::{Clock, Drain};
-use crate::xds::own::TRUST_BUNDLE_TYPE;
 
 use super::discovery::{Fleet, Published};
 use super::issuer::LastRefusal;
-use absent::{Absent, Key, Seen};
+use super::replicas::Replicas;
+use absent::Absent;
 
 pub use standing::{
     AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, RequestStanding, Standing,
@@ -26,6 +26,8 @@ pub use standing::{
 
 /// How often it is looked whether time alone lets a change go on.
 const TICK: Duration = Duration::from_secs(1);
+/// How often an order is tried again after another replica was first.
+const CONFLICTS: usize = 3;
 /// How often a sidecar that holds a change up is named in the log.
 const REMIND: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,7 @@ pub(super) struct Rotation(Arc<Inner>);
 struct Inner {
     authority: Arc<Authority>,
     refusal: LastRefusal,
+    replicas: Replicas,
     fleet: Fleet,
     readers: Duration,
     published: watch::Receiver<Arc<Published>>,
@@ -47,7 +50,7 @@ struct Inner {
 
 impl Rotation {
     pub(super) fn new(
-        (authority, refusal): (Arc<Authority>, LastRefusal),
+        (authority, refusal, replicas): (Arc<Authority>, LastRefusal, Replicas),
         (fleet, readers): (Fleet, Duration),
         published: watch::Receiver<Arc<Published>>,
         clock: Clock,
@@ -55,6 +58,7 @@ impl Rotation {
         Self(Arc::new(Inner {
             authority,
             refusal,
+            replicas,
             fleet,
             readers,
             published,
@@ -69,6 +73,7 @@ impl Rotation {
     pub(super) async fn run(self, drain: Drain) -> Result<(), Infallible> {
         let (mut trust, mut fleet) = (self.0.authority.trust(), self.0.fleet.changes());
         let mut published = self.0.published.clone();
+        let mut others = self.0.replicas.changes();
         let mut reminded = self.0.clock.now();
         loop {
             if self.go_on().await {
@@ -77,13 +82,16 @@ impl Rotation {
             let now = self.0.clock.now();
             if now.duration_since(reminded).is_ok_and(|passed| passed >= REMIND) {
                 reminded = now;
-                self.standing().remind();
+                if self.0.replicas.leads() {
+                    self.standing().remind();
+                }
             }
             tokio::select! {
                 () = drain.begun() => return Ok(()),
                 _ = trust.changed() => {}
                 _ = published.changed() => {}
                 _ = fleet.changed() => {}
+                () = others.next() => {}
                 () = self.0.wake.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
@@ -96,6 +104,8 @@ impl Rotation {
         let taken = tokio::task::spawn_blocking(move || this.0.step()).await;
         match taken {
             Ok(Ok(taken)) => taken,
+            // Another replica was first; what it wrote is in force here, and is looked at anew.
+            Ok(Err(AuthorityError::Store(StoreError::Conflict(_)))) => false,
             Ok(Err(error)) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -111,7 +121,8 @@ impl Rotation {
     pub(super) fn standing(&self) -> Standing {
         let (state, now) = (self.0.authority.state(), self.0.clock.now());
         let fleet = self.0.view(now);
-        Standing::new(state, &fleet, now).after(self.0.refusal.words())
+        let standing = Standing::new(state, &fleet, now).after(self.0.refusal.words());
+        standing.said_by(&self.0.replicas)
     }
 
     /// Begins a change of the root; or, if one is under way, lets it go on without those who are not connected.
@@ -124,9 +135,9 @@ impl Rotation {
         let under_way = authority.state().rotation.is_some();
         if !(under_way && without_absent) {
             let asked_more = within.is_some() || without_absent;
-            match authority.prepare(within, now) {
+            match again(|| authority.prepare(within, now)) {
                 Err(AuthorityError::Elsewhere) if !asked_more => {
-                    authority.enrol(now)?;
+                    again(|| authority.enrol(now))?;
                     tracing::warn!("the issuer is asked for another certificate");
                 }
                 begun => {
@@ -136,7 +147,7 @@ impl Rotation {
             }
         }
         if without_absent {
-            authority.without_absent(now)?;
+            again(|| authority.without_absent(now))?;
             tracing::warn!(
                 "the change of the root goes on without sidecars that are not connected"
             );
@@ -147,7 +158,8 @@ impl Rotation {
 
     /// Goes back to the old root.
     pub(super) fn abort(&self, within: Option<Duration>) -> Result<(), AuthorityError> {
-        self.0.authority.abort(self.within(within), self.0.clock.now())?;
+        let within = self.within(within);
+        again(|| self.0.authority.abort(within, self.0.clock.now()))?;
         tracing::warn!("the change of the root goes back");
         self.0.wake.notify_one();
         Ok(())
@@ -156,7 +168,7 @@ impl Rotation {
     /// Has every leaf replaced, under a new issuing key.
     pub(super) fn taint(&self, within: Option<Duration>) -> Result<(), AuthorityError> {
         let within = self.within(within);
-        self.0.authority.taint(within, self.0.clock.now())?;
+        again(|| self.0.authority.taint(within, self.0.clock.now()))?;
         tracing::warn!(within_seconds = within.as_secs(), "every leaf is to be replaced");
         self.0.wake.notify_one();
         Ok(())
@@ -171,6 +183,9 @@ impl Inner {
     fn step(&self) -> Result<bool, AuthorityError> {
         let (state, now) = (self.authority.state(), self.clock.now());
         let fleet = self.view(now);
+        if !self.replicas.leads() {
+            return Ok(false);
+        }
         match rotation::next(&state, &fleet, now) {
             Next::Nothing | Next::Wait(_) => return Ok(false),
             Next::Publish => {
@@ -178,11 +193,13 @@ impl Inner {
                 tracing::warn!("the new root is in the bundles");
             }
             Next::Activate => {
-                let said = state.rotation.and_then(|change| change.within);
+                let said = state.rotation.as_ref().and_then(|change| change.within);
                 let said = said.map(|seconds| Duration::from_secs(seconds.into()));
-                self.authority.activate(said.unwrap_or_else(|| self.pace()), now)?;
+                let longest = state.active().map_or(0, |active| active.longest_leaf);
+                let pace = rotation::pace(fleet.size(), Duration::from_secs(longest));
+                self.authority.activate(said.unwrap_or(pace), now)?;
                 tracing::warn!(
-                    sidecars = fleet.connected.len(),
+                    sidecars = fleet.size(),
                     "every sidecar trusts the new root: it signs from now on"
                 );
             }
@@ -201,49 +218,20 @@ impl Inner {
     fn pace(&self) -> Duration {
         let state = self.authority.state();
         let longest = state.active().map_or(0, |active| active.longest_leaf);
-        rotation::pace(self.fleet.size(), Duration::from_secs(longest))
+        let size = self.view(self.clock.now()).size();
+        rotation::pace(size, Duration::from_secs(longest))
     }
+}
 
-    fn view(&self, now: SystemTime) -> FleetView {
-        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
-        let (published, trust) = (self.published.borrow().clone(), self.authority.trust());
-        let trust = Arc::clone(&trust.borrow());
-        let domain = self.authority.domain();
-        // First who is there, then who lags: one that comes between is in neither, never taken for one that has it.
-        let connected = self.fleet.connected();
-        // What is published may be older than what the authority says: then nobody can have acknowledged it.
-        let current = published.bundles.own() == trust.bundles.own()
-            && published.bundles.jwt_of(domain) == trust.bundles.jwt_of(domain);
-        let version = published.bundle_version(domain).filter(|_| current);
-        let lagging: Option<Vec<Key>> = version.map(|version| {
-            let asked = (TRUST_BUNDLE_TYPE, domain.as_str());
-            let found = self.fleet.acknowledged(asked, Some(&version)).lagging;
-            found.into_iter().map(|one| (one.id, one.serial)).collect()
-        });
-        let has = |key: &Key| lagging.as_ref().is_some_and(|lagging| !lagging.contains(key));
-        let step_since = self.authority.state().rotation.map(|change| at(change.since));
-        let mut present: BTreeMap<Key, Seen> = BTreeMap::new();
-        let mut seen = Vec::with_capacity(connected.len());
-        for one in connected {
-            let certificate = one.certificate;
-            let key = (certificate.id.clone(), certificate.serial.clone());
-            let acknowledged = has(&key);
-            seen.push(Connected {
-                id: certificate.id,
-                acknowledged,
-                key_id: certificate.authority_key_id,
-                since: step_since.map_or(one.since, |since| since.max(one.since)),
-            });
-            let acknowledged = acknowledged.then_some(trust.sequence);
-            let (since, not_after) = (one.since, certificate.not_after);
-            present.insert(key, Seen { since, not_after, acknowledged });
+/// An order of the operator holds whatever another replica wrote in the same moment.
+fn again(order: impl Fn() -> Result<(), AuthorityError>) -> Result<(), AuthorityError> {
+    for _ in 0..CONFLICTS {
+        match order() {
+            Err(AuthorityError::Store(StoreError::Conflict(_))) => {}
+            done => return done,
         }
-        absent.look(now, present);
-        let gone = absent.without(trust.sequence).into_iter();
-        let gone = gone.map(|(id, until)| Gone { id, until }).collect();
-        let (watching_since, readers) = (self.watching_since, self.readers);
-        FleetView { watching_since, connected: seen, gone, readers }
     }
+    order()
 }
 
 fn at(seconds: u64) -> SystemTime {

@@ -9,6 +9,8 @@ use time::format_description::well_known::Rfc3339;
 use crate::ca::rotation::{self, Awaited, FleetView, Next};
 use crate::ca::{Phase, Record, State, Step};
 
+use crate::control::replicas::Replicas;
+
 use super::{at, word};
 
 /// Where the authority stands. Times are RFC 3339 in UTC.
@@ -29,7 +31,9 @@ pub struct Standing {
     pub request: Option<RequestStanding>,
     /// Why the last one was not taken, while none was taken since.
     pub refusal: Option<String>,
-    /// How many sidecars are connected.
+    /// True when the replica that says this is the one that leads, or the only one.
+    pub leads: bool,
+    /// How many sidecars are connected, to whichever replica.
     pub connected: usize,
     /// How many of them acknowledged the bundle of now.
     pub acknowledged: usize,
@@ -121,7 +125,27 @@ pub enum AwaitedStanding {
         /// Until when its certificate is valid.
         until: String,
     },
-    /// Sidecars that have yet to come back after a start of the control plane.
+    /// Sidecars of another replica, which it does not name.
+    #[serde(rename_all = "camelCase")]
+    Others {
+        /// The replica.
+        replica: String,
+        /// How many.
+        count: usize,
+    },
+    /// A replica that has not followed yet.
+    Behind {
+        /// Which.
+        replica: String,
+    },
+    /// A replica that says nothing.
+    Silent {
+        /// Which.
+        replica: String,
+        /// Until when it may serve sidecars.
+        until: String,
+    },
+    /// Sidecars that have yet to come back after a start or an end of the control plane, or of a replica of it.
     Reconnect {
         /// Until when.
         until: String,
@@ -151,8 +175,8 @@ impl Standing {
                 lagging_behind_order(&state, fleet)
             }
         };
-        let waited = awaited.iter().filter(|one| matches!(one, Awaited::Sidecar(..))).count();
-        let connected = fleet.connected.len();
+        let waited = awaited.iter().map(|one| fleet.weight(one)).sum();
+        let connected = fleet.size();
         Self {
             sequence: state.sequence,
             generations: state.generations.iter().map(GenerationStanding::new).collect(),
@@ -174,8 +198,9 @@ impl Standing {
                 since: text(at(request.since)),
             }),
             refusal: None,
+            leads: true,
             connected,
-            acknowledged: fleet.connected.iter().filter(|one| one.acknowledged).count(),
+            acknowledged: fleet.acknowledged(),
             done: connected.saturating_sub(waited),
             awaited: awaited.into_iter().map(|one| AwaitedStanding::new(one, now)).collect(),
             trust_domain: state.trust_domain,
@@ -185,6 +210,11 @@ impl Standing {
     /// The same, after another authority refused.
     pub(super) fn after(self, refusal: Option<String>) -> Self {
         Self { refusal, ..self }
+    }
+
+    /// The same, said by a replica that leads or does not.
+    pub(super) fn said_by(self, replicas: &Replicas) -> Self {
+        Self { leads: replicas.leads(), ..self }
     }
 
     /// Names in the log who holds a change up.
@@ -209,8 +239,7 @@ fn lagging_behind_order(state: &State, fleet: &FleetView) -> Vec<Awaited> {
     if state.rotation.as_ref().is_some_and(|change| change.step != Step::Reissuing) {
         return Vec::new();
     }
-    let old = fleet.connected.iter().filter(|one| active.issuing_keys.last() != Some(&one.key_id));
-    old.map(|one| Awaited::Sidecar(one.id.clone(), one.since)).collect()
+    fleet.lagging(|_, key_id| active.issuing_keys.last().is_some_and(|newest| newest == key_id))
 }
 
 impl GenerationStanding {
@@ -238,6 +267,9 @@ impl AwaitedStanding {
                 for_seconds: now.duration_since(since).map_or(0, |passed| passed.as_secs()),
             },
             Awaited::Gone(id, until) => Self::Gone { id: id.to_string(), until: text(until) },
+            Awaited::Others(replica, count) => Self::Others { replica, count },
+            Awaited::Behind(replica) => Self::Behind { replica },
+            Awaited::Silent(replica, until) => Self::Silent { replica, until: text(until) },
             Awaited::Reconnect(until) => Self::Reconnect { until: text(until) },
             Awaited::Absent(until) => Self::Absent { until: text(until) },
             Awaited::Tokens(until) => Self::Tokens { until: text(until) },

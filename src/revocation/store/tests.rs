@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
@@ -117,15 +118,15 @@ fn a_damaged_or_exposed_file_is_never_an_empty_list() {
     let store = directory.open().unwrap();
     store.revoke(revocation(subject("orders", None), Until::Lifted), at(0)).unwrap();
     drop(store);
-    let path = directory.0.join(FILE);
+    let path = directory.0.join("revocations.json");
     let good = std::fs::read_to_string(&path).unwrap();
-    let put = |text: &str| write_atomic(&path, text.as_bytes(), 0o600).unwrap();
+    let put = |text: &str| crate::runtime::write_atomic(&path, text.as_bytes(), 0o600).unwrap();
     for bad in [
         "",
         "{}",
         "[]",
         good.get(..good.len() / 2).unwrap(),
-        &good.replace("\"version\": 1", "\"version\": 2"),
+        &good.replace("\"version\":1", "\"version\":2"),
         &good.replace("\"workload\"", "\"user\""),
         &good.replace("spiffe://", "spiffe:/"),
         &good.replace("\"reason\"", "\"why\""),
@@ -153,4 +154,62 @@ fn what_cannot_be_kept_is_not_told() {
     std::fs::create_dir_all(&directory.0).unwrap();
     store.revoke(revocation(subject("orders", None), Until::Lifted), at(0)).unwrap();
     assert_eq!(store.follow().borrow().len(), 1);
+}
+
+/// A place that two processes share.
+#[derive(Debug, Clone, Default)]
+struct Shared(Arc<Mutex<(Option<String>, u64)>>);
+
+impl Shared {
+    fn edition(text: Option<&String>, number: u64) -> Edition {
+        text.map_or(Edition::None, |_| Edition::Of(number.to_string()))
+    }
+}
+
+impl RevocationShelf for Shared {
+    fn load(&self) -> Result<(Option<String>, Edition), RevocationError> {
+        let (text, number) = &*self.0.lock().unwrap();
+        Ok((text.clone(), Self::edition(text.as_ref(), *number)))
+    }
+
+    fn save(&self, text: &str, over: &Edition) -> Result<Edition, RevocationError> {
+        let (held, number) = &mut *self.0.lock().unwrap();
+        if *over != Self::edition(held.as_ref(), *number) {
+            return Err(RevocationError::Conflict(self.place()));
+        }
+        (*held, *number) = (Some(text.to_owned()), *number + 1);
+        Ok(Edition::Of(number.to_string()))
+    }
+
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+#[test]
+fn two_processes_lose_nothing_of_each_other() {
+    let shared = Shared::default();
+    let open = || RevocationStore::open_on(Box::new(shared.clone())).unwrap();
+    let (one, two) = (open(), open());
+    let revoke = |store: &RevocationStore, name| {
+        store.revoke(revocation(subject(name, None), Until::Lifted), at(0)).unwrap()
+    };
+    assert_eq!(revoke(&one, "a"), Revoked::Added);
+    assert_eq!(revoke(&two, "b"), Revoked::Added, "decided on what the other wrote");
+    assert_eq!(revoke(&one, "b"), Revoked::Added, "it has not heard of it yet");
+    let both = ["spiffe://mesh.example/ns/shop/sa/a", "spiffe://mesh.example/ns/shop/sa/b"];
+    one.reload().unwrap();
+    for store in [&one, &two] {
+        assert_eq!(names(&store.follow().borrow()), both);
+    }
+    two.lift(&subject("a", None)).unwrap().unwrap();
+    one.reload().unwrap();
+    assert_eq!(names(&one.follow().borrow()), both[1..]);
+    // What is gone or damaged is not taken for a list in which nobody is revoked.
+    shared.0.lock().unwrap().0 = Some("{}".to_owned());
+    shared.0.lock().unwrap().1 += 1;
+    assert!(one.reload().is_err());
+    shared.0.lock().unwrap().0 = None;
+    assert!(one.reload().unwrap_err().to_string().contains("is gone"));
+    assert_eq!(names(&one.follow().borrow()), both[1..]);
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hopgate::certs::Renewal;
-use hopgate::control::{Control, create_join_token};
+use hopgate::control::Control;
 use hopgate::runtime::Clock;
 
 use super::super::parts::{Directory, ORDERS, Plane, Sidecar, id, sidecar_config, start_of_time};
@@ -72,7 +72,12 @@ async fn fill_and_free(disk: &Path) {
 
     // The control plane makes no token that it cannot remember, and a workload with a certificate is served on.
     let before = names(&directory.path("ca/join-tokens"));
-    let token = create_join_token(&plane.config, ORDERS, Duration::from_secs(60), clock.now());
+    let token = crate::certificates::parts::join_token(
+        &plane.config,
+        ORDERS,
+        Duration::from_secs(60),
+        clock.now(),
+    );
     let refused = chain(&token.err().unwrap());
     assert!(refused.contains("join-tokens") && refused.contains("No space left"), "{refused}");
     assert_eq!(names(&directory.path("ca/join-tokens")), before);
@@ -87,7 +92,7 @@ async fn fill_and_free(disk: &Path) {
         Ok(control) => assert_eq!(control.bundle().to_pem(), root),
         Err(refused) => assert!(chain(&refused).contains("No space left"), "{}", chain(&refused)),
     }
-    config_of_plane.directory = directory.path("new");
+    config_of_plane.directory = Some(directory.path("new"));
     let refused = Control::bind(&config_of_plane, clock.clone()).await.err().unwrap();
     assert!(chain(&refused).contains("No space left"), "{}", chain(&refused));
 

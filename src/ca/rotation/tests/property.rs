@@ -145,7 +145,7 @@ impl World {
         });
         let connected = connected.collect();
         let gone = self.gone.clone();
-        FleetView { watching_since: self.started, connected, gone, readers: Duration::ZERO }
+        FleetView { connected, gone, ..FleetView::empty(self.started) }
     }
 
     fn play(&mut self, event: &Event) {

@@ -32,6 +32,7 @@ fn standing(step: Option<&str>, done: usize, awaited: Vec<AwaitedStanding>) -> S
         reissue: None,
         request: None,
         refusal: None,
+        leads: true,
         connected: 2,
         acknowledged: 2,
         done,

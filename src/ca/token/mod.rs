@@ -1,29 +1,28 @@
 //! Join tokens: how a workload without a certificate proves itself, once.
 //!
-//! Only the SHA-256 of a token is kept. Consuming is one rename, so of two concurrent uses one wins.
+//! Only the SHA-256 of a token is kept. Consuming is one step of the place that keeps it, which only one of many callers
+//! wins.
 
-use std::fs;
+mod directory;
+mod shelf;
+
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::identity::{InvalidSpiffeId, SpiffeId, TrustDomain};
-use crate::runtime::{FileError, read_secret, write_atomic};
+use crate::runtime::FileError;
+
+use directory::DirectoryShelf;
+pub use shelf::{KeptToken, TokenRecord, TokenShelf, Use, Was};
 
 /// Characters of a token: 32 random bytes in unpadded base64url.
 const LENGTH: usize = 43;
-const MAX_RECORD: u64 = 8 * 1024;
 const MAX_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long a used token is remembered past its expiry, so that a second use can be named as such.
-const REMEMBER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A new join token. Shown once; it can be neither printed by accident nor copied.
 pub struct JoinToken {
@@ -31,10 +30,10 @@ pub struct JoinToken {
     expires: SystemTime,
 }
 
-/// The tokens of one authority, in a directory.
+/// The tokens of one authority. Its methods may block.
 #[derive(Debug)]
 pub struct TokenStore {
-    directory: PathBuf,
+    shelf: Box<dyn TokenShelf>,
 }
 
 /// A token that was found valid and is not used yet. Made by [`TokenStore::look_up`] only.
@@ -44,7 +43,7 @@ pub struct PendingToken {
     workload: SpiffeId,
 }
 
-/// The directory of tokens cannot be used.
+/// The place of tokens cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// A file failed.
@@ -59,14 +58,33 @@ pub enum TokenError {
         #[source]
         source: io::Error,
     },
+    /// A place that is not a directory of this machine cannot be used.
+    #[error("cannot use {place}")]
+    Remote {
+        /// The place.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No more can be kept.
+    #[error(
+        "{place} holds {count} join tokens that can still be used, as many as it may; let some be used or expire"
+    )]
+    Full {
+        /// The place.
+        place: String,
+        /// How many it holds.
+        count: usize,
+    },
     /// The lifetime is outside one second to seven days.
     #[error("a token lifetime of {0:?} is outside 1s to 7 days")]
     Ttl(Duration),
     /// The system gives no random numbers.
     #[error("no random numbers")]
     Random,
-    /// The record cannot be written down.
-    #[error("the token's record cannot be written down")]
+    /// The record cannot be written down, or is damaged.
+    #[error("the token's record cannot be written down or read")]
     Record,
 }
 
@@ -102,13 +120,6 @@ pub enum InvalidWorkload {
     /// A part cannot stand in a SPIFFE ID.
     #[error("the workload's SPIFFE ID {0}")]
     SpiffeId(#[source] InvalidSpiffeId),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Record {
-    workload: String,
-    expires: String,
 }
 
 /// Reads `ns/<namespace>/sa/<service account>` as a workload of `domain`.
@@ -154,14 +165,13 @@ impl TokenStore {
     /// # Errors
     /// When the directory cannot be made.
     pub fn open(authority_directory: &Path) -> Result<Self, TokenError> {
-        let directory = authority_directory.join("join-tokens");
-        let used = directory.join("used");
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&used)
-            .map_err(|source| TokenError::Io { path: used, source })?;
-        Ok(Self { directory })
+        Ok(Self::on(Box::new(DirectoryShelf::open(authority_directory)?)))
+    }
+
+    /// The tokens that are kept there.
+    #[must_use]
+    pub fn on(shelf: Box<dyn TokenShelf>) -> Self {
+        Self { shelf }
     }
 
     /// Makes a token for one workload.
@@ -181,13 +191,8 @@ impl TokenStore {
         aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| TokenError::Random)?;
         let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
         let expires = now.checked_add(ttl).ok_or(TokenError::Ttl(ttl))?;
-        let written = OffsetDateTime::from(expires).format(&Rfc3339);
-        let record = Record {
-            workload: workload.to_string(),
-            expires: written.map_err(|_| TokenError::Record)?,
-        };
-        let json = serde_json::to_vec(&record).map_err(|_| TokenError::Record)?;
-        write_atomic(&self.path(&hash(&text)), &json, 0o600)?;
+        let record = TokenRecord { workload: workload.clone(), expires };
+        self.shelf.put(&hash(&text), &record, now)?;
         Ok(JoinToken { text, expires })
     }
 
@@ -206,9 +211,12 @@ impl TokenStore {
             return Err(TokenRefused::Malformed);
         }
         let hash = hash(token);
-        let Some((workload, expires)) = self.read(&self.path(&hash))? else {
-            return Err(self.missing(&hash));
-        };
+        let TokenRecord { workload, expires } =
+            match self.shelf.find(&hash).map_err(TokenRefused::Unreadable)? {
+                KeptToken::Unused(record) => record,
+                KeptToken::Used => return Err(TokenRefused::AlreadyUsed),
+                KeptToken::Unknown => return Err(TokenRefused::Unknown),
+            };
         if now >= expires {
             return Err(TokenRefused::Expired);
         }
@@ -218,101 +226,25 @@ impl TokenStore {
         Ok(PendingToken { hash, workload })
     }
 
-    /// Uses a token up: one rename, which only one caller can win.
+    /// Uses a token up: one step, which only one caller can win.
     ///
     /// # Errors
-    /// When another use came first, or the rename cannot be made durable.
+    /// When another use came first, or this one cannot be made durable.
     pub(super) fn consume(&self, token: &PendingToken) -> Result<(), TokenRefused> {
-        let (from, to) = (self.path(&token.hash), self.used_path(&token.hash));
-        match fs::rename(&from, &to) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(self.missing(&token.hash));
-            }
-            Err(source) => {
-                return Err(TokenRefused::Unreadable(TokenError::Io { path: from, source }));
-            }
+        match self.shelf.use_up(&token.hash).map_err(TokenRefused::Unreadable)? {
+            Use::First => Ok(()),
+            Use::Again => Err(TokenRefused::AlreadyUsed),
+            Use::Unknown => Err(TokenRefused::Unknown),
         }
-        // A power cut must not bring a used token back.
-        for directory in [self.directory.join("used"), self.directory.clone()] {
-            fs::File::open(&directory).and_then(|d| d.sync_all()).map_err(|source| {
-                TokenRefused::Unreadable(TokenError::Io { path: directory, source })
-            })?;
-        }
-        Ok(())
     }
 
     /// Removes expired tokens, and used ones a week after their end. Returns how many went.
     ///
     /// # Errors
-    /// When the directory cannot be listed. A record that cannot be read is left for the operator to see.
+    /// When the place cannot be read. A record that cannot be read is left for the operator to see.
     pub fn sweep(&self, now: SystemTime) -> Result<usize, TokenError> {
-        let unused = sweep_directory(&self.directory, |expires| now >= expires, self)?;
-        let used = self.directory.join("used");
-        let forgotten = |expires: SystemTime| {
-            expires.checked_add(REMEMBER).is_some_and(|remembered| now >= remembered)
-        };
-        Ok(unused + sweep_directory(&used, forgotten, self)?)
+        self.shelf.sweep(now)
     }
-
-    fn missing(&self, hash: &str) -> TokenRefused {
-        if self.used_path(hash).exists() {
-            TokenRefused::AlreadyUsed
-        } else {
-            TokenRefused::Unknown
-        }
-    }
-
-    fn read(&self, path: &Path) -> Result<Option<(SpiffeId, SystemTime)>, TokenRefused> {
-        let text = match read_secret(path, MAX_RECORD) {
-            Ok(text) => text,
-            Err(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
-            Err(error) => return Err(TokenRefused::Unreadable(error.into())),
-        };
-        let damaged = || TokenRefused::Unreadable(TokenError::Record);
-        let record: Record = serde_json::from_str(&text).map_err(|_| damaged())?;
-        let workload = SpiffeId::parse(&record.workload).map_err(|_| damaged())?;
-        let expires = OffsetDateTime::parse(&record.expires, &Rfc3339).map_err(|_| damaged())?;
-        Ok(Some((workload, expires.into())))
-    }
-
-    fn path(&self, hash: &str) -> PathBuf {
-        self.directory.join(format!("{hash}.json"))
-    }
-
-    fn used_path(&self, hash: &str) -> PathBuf {
-        self.directory.join("used").join(format!("{hash}.json"))
-    }
-}
-
-fn sweep_directory(
-    directory: &Path,
-    over: impl Fn(SystemTime) -> bool,
-    store: &TokenStore,
-) -> Result<usize, TokenError> {
-    let fail = |source| TokenError::Io { path: directory.to_path_buf(), source };
-    let mut removed = 0;
-    for entry in fs::read_dir(directory).map_err(fail)? {
-        let path = entry.map_err(fail)?.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        match store.read(&path) {
-            Ok(Some((_, expires))) if over(expires) => match fs::remove_file(&path) {
-                Ok(()) => removed += 1,
-                // It was used in this moment, which moved it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(TokenError::Io { path, source }),
-            },
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a join token's record is damaged");
-            }
-        }
-    }
-    Ok(removed)
 }
 
 fn hash(token: &str) -> String {
