@@ -71,6 +71,7 @@ impl Control {
             let issuer = Issuer::new(Arc::clone(&authority), requests, last, clock.clone());
             tasks.spawn("issuer", issuer.run(tasks.drain()));
         }
+        rotation.count_in(&self.metrics);
         tasks.spawn("rotation", rotation.clone().run(tasks.drain()));
         let cluster = (self.resources, self.webhooks);
         follow_cluster(cluster, replicas.leading(), (&self.metrics, &clock), tasks)?;

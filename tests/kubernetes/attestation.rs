@@ -52,7 +52,7 @@ async fn a_pod_gets_the_certificate_of_its_service_account() {
     assert!(text.contains("hopgate_kube_token_reviews_total 1"), "{text}");
     assert!(text.contains("hopgate_kube_token_reviews_remembered_total 1"), "{text}");
     let mut names: Vec<&str> = text.lines().filter(|line| line.starts_with("# ")).collect();
-    let ours = ["hopgate_control_signing", "hopgate_kube"];
+    let ours = ["hopgate_control_", "hopgate_kube"];
     names.retain(|line| ours.iter().any(|prefix| line.contains(prefix)));
     names.sort_unstable();
     crate::support::golden("control-metrics.txt", &(names.join("\n") + "\n"));

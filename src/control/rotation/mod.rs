@@ -2,6 +2,7 @@
 //! it proven.
 
 mod absent;
+mod metrics;
 mod standing;
 mod view;
 
