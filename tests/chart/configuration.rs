@@ -54,6 +54,11 @@ fn every_value_reaches_the_configuration() {
     let config: Value = serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(config["trustDomain"], "prod.example");
     assert_eq!(config["leafLifetime"], "1h30m");
+    assert_eq!(config["authority"]["certManager"]["issuerRef"]["kind"], "ClusterIssuer");
+    assert_eq!(config["authority"]["certManager"]["duration"], "720h");
+    let roots = scratch.path().join(config["authority"]["certManager"]["roots"].as_str().unwrap());
+    assert!(std::fs::read_to_string(roots).unwrap().contains("\nroots of the issuer\n"));
+    assert_eq!(config["jwtSvidLifetime"], "10m");
     assert_eq!(config["authority"]["secret"]["name"], "the-authority");
     assert_eq!(config["authority"]["secret"]["namespace"], "mesh");
     assert_eq!(config["attest"]["kubernetes"]["audience"], "hopgate.prod.example");
@@ -61,6 +66,19 @@ fn every_value_reaches_the_configuration() {
     assert_eq!(config["limits"]["perWorkload"]["burst"], 10);
     assert_eq!(config["federation"]["endpoint"]["listen"], "0.0.0.0:9443");
     assert_eq!(config["listen"], "0.0.0.0:15012");
+    let injection = &config["injection"];
+    assert_eq!(injection["revision"], "spring-1");
+    assert_eq!(injection["control"], "https://hopgate-control-spring-1.mesh.svc:15012");
+    assert_eq!(injection["image"], "registry.example/hopgate:1.2.3");
+    assert_eq!(
+        (&injection["imagePullPolicy"], &injection["capture"]),
+        (&"Always".into(), &"Cni".into())
+    );
+    assert_eq!(injection["resources"]["envoy"]["limits"]["cpu"], "2");
+    assert_eq!(injection["exclude"]["outboundCidrs"], "169.254.169.254/32,fd00::/8");
+    let webhooks = &config["webhooks"];
+    assert_eq!(webhooks["serverNames"][0], "hopgate-control-spring-1.mesh.svc");
+    assert_eq!(webhooks["configurations"]["mutating"][0], "hopgate-control-spring-1-mesh");
     let names = config["serverNames"].as_array().unwrap();
     assert!(names.contains(&"control.prod.example".into()) && names.contains(&"192.0.2.7".into()));
     let read = hopgate::config::control(&file).unwrap();
@@ -86,4 +104,40 @@ fn another_configuration_is_another_pod() {
     assert!(first.as_str().is_some_and(|mark| mark.len() == 64), "{first}");
     assert_eq!(first, mark(&["--set", "control.replicas=3"]));
     assert_ne!(first, mark(&["--set", "authority.leafLifetime=2h"]));
+}
+
+/// A field that the control plane learns is one that the chart gives, or that is listed here with a reason.
+#[test]
+fn every_field_of_the_configuration_is_in_the_chart() {
+    let helm = Helm::new();
+    let scratch = Scratch::new("chart-config");
+    let everything = CHOICES.iter().find(|(name, _)| *name == "everything").unwrap().1;
+    let file = mounted(&scratch, &rendered(&helm, "mesh", everything));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let config: Value = serde_saphyr::from_str(&text).unwrap();
+    // The operator's socket is where it is by itself, and the pod's own service account is used.
+    let not_ours: [(&str, &[&str]); 3] =
+        [("", &["operator", "kubernetes"]), ("attest", &["x509"]), ("federation", &[])];
+    for (section, left_out) in not_ours {
+        // The parser itself says what there is.
+        let strange = if section.is_empty() {
+            format!("{text}\nstrange: 1\n")
+        } else {
+            assert!(text.contains(&format!("\n{section}:\n")), "{section}");
+            text.replace(&format!("\n{section}:\n"), &format!("\n{section}:\n  strange: 1\n"))
+        };
+        let file = scratch.write("strange.yaml", &strange);
+        let told = hopgate::config::control(&file).unwrap_err().to_string();
+        let (_, expected) = told.split_once("expected").unwrap_or_else(|| panic!("{told}"));
+        let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+        assert!(known.len() > 1, "{told}");
+        let given = if section.is_empty() { &config } else { &config[section] };
+        for field in known {
+            let (given, left_out) = (given.get(field).is_some(), left_out.contains(&field));
+            assert!(
+                given != left_out,
+                "{section}.{field}: in the chart {given}, left out {left_out}"
+            );
+        }
+    }
 }

@@ -8,15 +8,18 @@ mod renderings;
 mod running;
 mod schema;
 mod server;
+mod webhooks;
 
 use crate::support::helm::{Helm, charts, text};
 
 /// Values that a person may choose, and what they are called here.
-const CHOICES: [(&str, &[&str]); 8] = [
+const CHOICES: [(&str, &[&str]); 10] = [
     ("default", &[]),
     ("ha", &["--values", "hopgate/values-ha.yaml"]),
     ("canary", &["--set", "revision=canary,crds.install=false"]),
     ("autoscaling", &["--set", "control.autoscaling.enabled=true"]),
+    ("cni", &["--set", "injection.capture=Cni,injection.unguarded=Refuse"]),
+    ("no-webhooks", &["--set", "webhooks.enabled=false"]),
     (
         "private-registry",
         &[

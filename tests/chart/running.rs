@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use hopgate::identity::{Leaf, PrivateKey, TrustBundle, TrustDomain};
 use hopgate::runtime::Clock;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use serde_json::Value;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::api::PostParams;
+use serde_json::{Value, json};
 
 use super::configuration::mounted;
 use super::server::apply;
+use super::webhooks::{is_configuration, keep_to, label, unregister};
 use super::{objects, rendered};
 use crate::certificates::parts::{Call, csr, ders};
 use crate::support::Scratch;
-use crate::support::helm::Helm;
+use crate::support::helm::{Helm, text};
 use crate::support::kube::Namespace;
 use crate::support::opa::free_port;
 
@@ -30,11 +32,22 @@ struct Running {
 }
 
 impl Running {
-    /// Everything but the pod is applied; the pod's process runs here, as its service account.
-    async fn start(namespace: &Namespace, choice: &[&str]) -> Self {
+    /// Everything but the pod is applied; the pod's process runs here, as its service account. Its webhooks are asked
+    /// about the other namespace.
+    async fn start(namespace: &Namespace, other: &Namespace, choice: &[&str]) -> Self {
         let manifests = rendered(&Helm::new(), &namespace.name, choice);
-        let objects = objects(&manifests);
-        for object in objects.iter().filter(|object| object["kind"] != "Pod") {
+        let mut objects = objects(&manifests);
+        let webhooks = free_port();
+        for object in objects.iter_mut().filter(|object| object["kind"] != "Pod") {
+            if is_configuration(object) {
+                keep_to(object, &[&other.name]);
+                // There is no network of Services here.
+                for webhook in object["webhooks"].as_array_mut().unwrap() {
+                    let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
+                    webhook["clientConfig"] =
+                        json!({ "url": format!("https://127.0.0.1:{webhooks}{path}") });
+                }
+            }
             apply(&namespace.client, object, false).await.unwrap();
         }
         let directory = Scratch::new("chart-running");
@@ -47,6 +60,11 @@ impl Running {
         for (from, to) in [
             ("[::]:15012", format!("127.0.0.1:{port}")),
             ("[::]:15014", format!("127.0.0.1:{admin}")),
+            ("[::]:15017", format!("127.0.0.1:{webhooks}")),
+            (
+                "serverNames: [hopgate-control.",
+                "serverNames: [127.0.0.1, hopgate-control.".to_owned(),
+            ),
             ("/run/hopgate/control", directory.path().join("run").display().to_string()),
         ] {
             assert!(text.contains(from), "{from} in {text}");
@@ -123,11 +141,34 @@ fn in_namespace(kubeconfig: &str, namespace: &str) -> String {
     config.to_string()
 }
 
+/// The init containers of a pod that is made in a namespace, once the webhook judges it.
+async fn injected(namespace: &Namespace) -> Vec<Value> {
+    let pod = json!({
+        "metadata": { "generateName": "app-" },
+        "spec": { "containers": [{ "name": "app", "image": "example.invalid/app:1" }] },
+    });
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let end = Instant::now() + START;
+    loop {
+        match namespace.api::<Pod>().create(&PostParams::default(), &pod).await {
+            Ok(made) => {
+                let made = serde_json::to_value(made).unwrap();
+                return made["spec"]["initContainers"].as_array().cloned().unwrap_or_default();
+            }
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test]
 async fn it_runs_with_the_rights_of_the_chart() {
     let namespace = Namespace::new("running").await;
+    let shop = Namespace::new("shop").await;
+    shop.service_account("default").await;
+    label(&shop, &json!({ "hopgate.dev/inject": "enabled" })).await;
     let choice = ["--set", "control.serverNames[0]=localhost,trustDomain=demo.mesh"];
-    let running = Running::start(&namespace, &choice).await;
+    let running = Running::start(&namespace, &shop, &choice).await;
 
     // What the chart says that the control plane makes, it made.
     assert!(namespace.api::<Secret>().get_opt("hopgate-ca").await.unwrap().is_some());
@@ -141,6 +182,14 @@ async fn it_runs_with_the_rights_of_the_chart() {
     assert_eq!(told.status.code(), Some(0), "{told:?}");
     let other = |argument: &str| argument.replace("/sa/hopgate-control", "/sa/another");
     assert_eq!(running.test_pod(&file, other).status.code(), Some(1));
+
+    // The notes of the chart tell to run this in the pod.
+    let told = Command::new(env!("CARGO_BIN_EXE_hopgate"))
+        .args(["ca", "status", "--config"])
+        .arg(running.directory.path().join("control.yaml"))
+        .output()
+        .unwrap();
+    assert!(text(&told).starts_with("authority of demo.mesh"), "{told:?}");
 
     // A pod gets its certificate.
     namespace.service_account("orders").await;
@@ -159,6 +208,25 @@ async fn it_runs_with_the_rights_of_the_chart() {
     let id = Leaf::parse(&ders(&chain)[0]).unwrap().id().to_string();
     assert_eq!(id, format!("spiffe://demo.mesh/ns/{}/sa/orders", namespace.name));
 
+    // A pod gets its gate, once the API server was told by whom the webhook is certified, and then whom to trust.
+    let containers = injected(&shop).await;
+    let names: Vec<&str> = containers.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["hopgate-capture", "hopgate", "envoy"]);
+    assert_eq!(containers[1]["image"], "hopgate:0.1.0");
+    let end = Instant::now() + START;
+    loop {
+        let trust = shop.api::<ConfigMap>().get_opt("hopgate-trust").await.unwrap();
+        if let Some(data) = trust.and_then(|map| map.data) {
+            assert_eq!(data["roots.pem"], roots);
+            break;
+        }
+        assert!(Instant::now() < end, "{}", running.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    for object in running.objects.iter().filter(|object| is_configuration(object)) {
+        unregister(&namespace.client, object).await;
+    }
     // It was refused nothing that it asked for.
     let log = running.log().to_lowercase();
     assert!(!log.contains("forbidden") && !log.contains("cannot"), "{log}");

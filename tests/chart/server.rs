@@ -1,7 +1,9 @@
 //! What a real API server says of the chart.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -121,7 +123,7 @@ async fn its_pods_keep_to_the_restricted_profile() {
 }
 
 /// The account that a controller would make in each namespace.
-async fn namespace_account(namespace: &Namespace) {
+pub(super) async fn namespace_account(namespace: &Namespace) {
     let accounts: Api<core::ServiceAccount> = namespace.api();
     if accounts.get_opt("default").await.unwrap().is_none() {
         namespace.service_account("default").await;
@@ -151,12 +153,46 @@ async fn the_control_plane_may_do_what_it_needs_and_no_more() {
     }
     let (own, other) = (namespace.name.as_str(), "kube-system");
     let (secret, elsewhere) = ("hopgate-ca", "another");
+    let (mutating, validating) =
+        ("mutatingwebhookconfigurations", "validatingwebhookconfigurations");
+    let (admission, registered) =
+        ("admissionregistration.k8s.io", format!("hopgate-control-{own}"));
     for (allowed, attributes) in [
         (
             true,
             json!({ "verb": "create", "group": "authentication.k8s.io", "resource": "tokenreviews" }),
         ),
         (true, json!({ "verb": "get", "resource": "pods", "namespace": other, "name": "any" })),
+        (true, json!({ "verb": "get", "resource": "namespaces", "name": other })),
+        (false, json!({ "verb": "list", "resource": "namespaces" })),
+        (true, json!({ "verb": "create", "resource": "events", "namespace": other })),
+        (
+            true,
+            json!({ "verb": "patch", "group": admission, "resource": mutating, "name": registered }),
+        ),
+        (
+            true,
+            json!({ "verb": "patch", "group": admission, "resource": validating, "name": registered }),
+        ),
+        (
+            false,
+            json!({ "verb": "patch", "group": admission, "resource": mutating, "name": elsewhere }),
+        ),
+        (false, json!({ "verb": "create", "group": admission, "resource": mutating })),
+        (
+            true,
+            json!({ "verb": "patch", "resource": "configmaps", "namespace": other, "name": "hopgate-trust" }),
+        ),
+        (true, json!({ "verb": "list", "resource": "configmaps", "name": "hopgate-trust" })),
+        (false, json!({ "verb": "list", "resource": "configmaps" })),
+        (
+            false,
+            json!({ "verb": "patch", "resource": "configmaps", "namespace": other, "name": elsewhere }),
+        ),
+        (
+            false,
+            json!({ "verb": "get", "resource": "configmaps", "namespace": other, "name": elsewhere }),
+        ),
         (false, json!({ "verb": "create", "resource": "pods", "namespace": own })),
         (false, json!({ "verb": "delete", "resource": "pods", "namespace": own, "name": "any" })),
         (
@@ -223,51 +259,63 @@ async fn present(client: &kube::Client, objects: &[Value]) -> usize {
     found
 }
 
-/// The whole life of a release. No node runs, so nothing waits for pods, and hooks that are pods are left out.
-async fn life(helm: &Helm, prefix: &str, install: &[&str]) {
+/// The whole life of a release. No node runs, so nothing waits for pods, and hooks that are pods are left out. It has a
+/// revision, because the webhooks of the default one would judge the pods of other tests.
+async fn life(helm: &Helm, prefix: &str) {
     let namespace = Namespace::new(prefix).await;
     let kubeconfig: &Path = &server().kubeconfig;
-    let run = |arguments: &[&str]| {
-        let all = [arguments, &["--namespace", &namespace.name]].concat();
+    let first = ["--set", "revision=first"];
+    let run = |arguments: &[&str], choice: &[&str]| {
+        let all = [arguments, choice, &["--no-hooks", "--namespace", &namespace.name]].concat();
         text(&helm.run_on(kubeconfig, &all))
     };
-    let objects_of = |choice: &[&str]| {
-        objects(&rendered(helm, &namespace.name, &[&["--no-hooks"], choice].concat()))
-    };
-
-    let told = run(&[&["install", "hopgate", "hopgate", "--no-hooks"], install].concat());
+    // Other tests know the definitions too.
+    let told = run(&["install", "hopgate", "hopgate", "--take-ownership"], &first);
     assert!(told.contains("STATUS: deployed"), "{told}");
-    let first = objects_of(&[]);
-    assert_eq!(present(&namespace.client, &first).await, first.len());
+    // The notes name what is there.
+    for part in
+        ["deployment/hopgate-control-first", "hopgate.dev/revision=first", "secret hopgate-ca"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let all = objects(&rendered(helm, &namespace.name, &[&["--no-hooks"], &first[..]].concat()));
+    assert_eq!(present(&namespace.client, &all).await, all.len());
 
-    run(&["upgrade", "hopgate", "hopgate", "--no-hooks", "--values", "hopgate/values-ha.yaml"]);
+    // What the control plane writes into its webhooks survives an upgrade.
+    let name = object(&all, "MutatingWebhookConfiguration")["metadata"]["name"].as_str().unwrap();
+    let webhooks: Api<MutatingWebhookConfiguration> = Api::all(namespace.client.clone());
+    let root =
+        json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "cm9vdA==" }]);
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(root).unwrap());
+    webhooks.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    run(&["upgrade", "hopgate", "hopgate", "--values", "hopgate/values-ha.yaml"], &first);
+    let kept =
+        webhooks.get(name).await.unwrap().webhooks.unwrap()[0].client_config.ca_bundle.clone();
+    assert_eq!(kept.unwrap().0, b"root");
     let deployments: Api<k8s_openapi::api::apps::v1::Deployment> = namespace.api();
-    let replicas = deployments.get("hopgate-control").await.unwrap().spec.unwrap().replicas;
+    let replicas = deployments.get("hopgate-control-first").await.unwrap().spec.unwrap().replicas;
     assert_eq!(replicas, Some(3));
 
     // Another revision beside it, which shares nothing that either would take from the other.
-    let canary = ["--set", "revision=canary,crds.install=false"];
-    run(&[&["install", "hopgate-canary", "hopgate", "--no-hooks"], &canary[..]].concat());
+    let second = ["--set", "revision=second,crds.install=false"];
+    run(&["install", "hopgate-second", "hopgate"], &second);
     assert_eq!(deployments.list(&ListParams::default()).await.unwrap().items.len(), 2);
-    run(&["uninstall", "hopgate-canary", "--no-hooks"]);
-    assert_eq!(present(&namespace.client, &first).await, first.len());
+    run(&["uninstall", "hopgate-second"], &[]);
+    assert_eq!(present(&namespace.client, &all).await, all.len());
 
-    let told = run(&["uninstall", "hopgate", "--no-hooks"]);
-    let definitions = first.len() - count(&first);
-    assert_eq!(
-        present(&namespace.client, &first).await,
-        definitions,
-        "only definitions stay: {told}"
-    );
+    run(&["uninstall", "hopgate"], &[]);
+    let definitions = all.len() - count(&all);
+    assert!(definitions > 0);
+    assert_eq!(present(&namespace.client, &all).await, definitions, "only definitions stay");
 
     // A release of the same name takes over what stayed.
-    run(&["install", "hopgate", "hopgate", "--no-hooks"]);
-    run(&["uninstall", "hopgate", "--no-hooks"]);
+    run(&["install", "hopgate", "hopgate"], &first);
+    run(&["uninstall", "hopgate"], &[]);
 }
 
 #[tokio::test]
 async fn a_release_is_installed_upgraded_and_uninstalled() {
-    life(&Helm::new(), "release", &["--take-ownership"]).await;
+    life(&Helm::new(), "release").await;
 }
 
 /// Helm 3 takes minutes to build.
@@ -279,5 +327,12 @@ async fn helm_3_installs_it_too() {
     }
     let helm = Helm::three();
     text(&helm.run(&["lint", "hopgate", "--strict"]));
-    life(&helm, "release-3", &["--take-ownership"]).await;
+    for (name, choice) in CHOICES {
+        let made = |helm: &Helm| {
+            let all = objects(&rendered(helm, "mesh", choice));
+            all.iter().map(Value::to_string).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(made(&helm), made(&Helm::new()), "{name}");
+    }
+    life(&helm, "release-3").await;
 }

@@ -15,7 +15,19 @@ admin: { listen: "{{ .Values.control.address }}:15014" }
 directory: /run/hopgate/control
 serverNames: {{ concat $names .Values.control.serverNames | toJson }}
 leafLifetime: {{ .Values.authority.leafLifetime }}
-authority: { secret: { namespace: {{ .Release.Namespace }}, name: {{ .Values.authority.secret }} } }
+jwtSvidLifetime: {{ .Values.authority.jwtSvidLifetime }}
+authority:
+  secret: { namespace: {{ .Release.Namespace }}, name: {{ .Values.authority.secret }} }
+  {{- with .Values.authority.certManager }}
+  {{- if .issuer }}
+  certManager:
+    issuerRef: {{ toJson .issuer }}
+    duration: {{ .duration }}
+    {{- if .roots }}
+    roots: issuer-roots.pem
+    {{- end }}
+  {{- end }}
+  {{- end }}
 attest:
   kubernetes: { audience: {{ .Values.tokenAudience | quote }} }
 {{- with .Values.authority.dnsNames }}
@@ -23,6 +35,29 @@ dnsNames: {{ toJson . }}
 {{- end }}
 {{- with .Values.authority.limits }}
 limits: {{ toJson . }}
+{{- end }}
+injection:
+  revision: {{ include "hopgate.revision" . }}
+  image: {{ include "hopgate.image" . | quote }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  control: https://{{ include "hopgate.host" . }}:15012
+  {{- with .Values.injection }}
+  envoyImage: {{ .envoyImage | quote }}
+  capture: {{ .capture }}
+  unguarded: {{ .unguarded }}
+  logLevel: {{ .logLevel }}
+  trustConfigMap: {{ .trustConfigMap }}
+  tokenLifetime: {{ .tokenLifetime }}
+  envoyConcurrency: {{ .envoyConcurrency }}
+  stopDelay: {{ .stopDelay }}
+  resources: {{ toJson .resources }}
+  exclude: {{ toJson .exclude }}
+  {{- end }}
+{{- if .Values.webhooks.enabled }}
+webhooks:
+  listen: "{{ .Values.control.address }}:15017"
+  serverNames: [{{ include "hopgate.host" . }}]
+  configurations: { mutating: [{{ include "hopgate.cluster" . }}], validating: [{{ include "hopgate.cluster" . }}] }
 {{- end }}
 {{- with .Values.federation }}
 {{- if or .endpoint.enabled .with }}

@@ -8,6 +8,16 @@ hopgate-control{{ with .Values.revision }}-{{ . }}{{ end }}
 {{ include "hopgate.control" . }}-{{ .Release.Namespace }}
 {{- end }}
 
+{{/* As namespaces and pods name it. */}}
+{{- define "hopgate.revision" -}}
+{{ .Values.revision | default "default" }}
+{{- end }}
+
+{{/* The address under which sidecars and the API server call it. */}}
+{{- define "hopgate.host" -}}
+{{ include "hopgate.control" . }}.{{ .Release.Namespace }}.svc
+{{- end }}
+
 {{/* By what the pods of this control plane are selected. Must never change within a release. */}}
 {{- define "hopgate.selector" -}}
 app.kubernetes.io/name: hopgate
@@ -20,7 +30,7 @@ app.kubernetes.io/component: control
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
-hopgate.dev/revision: {{ .Values.revision | default "default" }}
+hopgate.dev/revision: {{ include "hopgate.revision" . }}
 {{- end }}
 
 {{- define "hopgate.image" -}}
@@ -42,4 +52,36 @@ runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
 seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
+{{/*
+How the API server calls a webhook at a path. There is no caBundle: the control plane writes it, and replaces it when its
+root changes.
+*/}}
+{{- define "hopgate.webhook" -}}
+{{- $root := index . 0 -}}
+clientConfig:
+  service:
+    name: {{ include "hopgate.control" $root }}
+    namespace: {{ $root.Release.Namespace }}
+    path: {{ index . 1 }}
+    port: 443
+admissionReviewVersions: [v1]
+timeoutSeconds: {{ $root.Values.webhooks.timeoutSeconds }}
+{{- end }}
+
+{{- define "hopgate.injecting" -}}
+{{ include "hopgate.webhook" (list . "/inject") }}
+# Events tell why a pod has no gate; not where it is only tried.
+sideEffects: NoneOnDryRun
+# Others may add containers, whose probes are then rewritten as well.
+reinvocationPolicy: IfNeeded
+rules:
+  - operations: [CREATE]
+    apiGroups: [""]
+    apiVersions: [v1]
+    resources: [pods]
+    scope: Namespaced
+# A pod that could not be judged would run unguarded.
+failurePolicy: Fail
 {{- end }}
