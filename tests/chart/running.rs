@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hopgate::identity::{Leaf, PrivateKey, TrustBundle, TrustDomain};
 use hopgate::runtime::Clock;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::configuration::mounted;
@@ -17,7 +17,7 @@ use super::{objects, rendered};
 use crate::certificates::parts::{Call, csr, ders};
 use crate::support::Scratch;
 use crate::support::helm::{Helm, text};
-use crate::support::kube::Namespace;
+use crate::support::kube::{Namespace, resources_of};
 use crate::support::opa::free_port;
 
 const START: Duration = Duration::from_secs(60);
@@ -221,6 +221,39 @@ async fn it_runs_with_the_rights_of_the_chart() {
             break;
         }
         assert!(Instant::now() < end, "{}", running.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    // A policy that cannot be used is refused with its field; of one that can, it is told what became of it.
+    let policies = resources_of(&shop, "AccessPolicy");
+    let policy = |rule: Value| {
+        let metadata = json!({ "name": "orders", "namespace": shop.name });
+        json!({
+            "apiVersion": "hopgate.dev/v1alpha1", "kind": "AccessPolicy", "metadata": metadata,
+            "spec": { "rules": [{ "name": "all", "allow": rule }] },
+        })
+    };
+    let put = PatchParams::apply("test");
+    let bad = policies
+        .patch(
+            "orders",
+            &put,
+            &Patch::Apply(policy(json!({ "peers": ["ns/a/sa/b"], "when": "user.nobody(" }))),
+        )
+        .await;
+    let error = bad.unwrap_err().to_string();
+    assert!(error.contains("spec.rules[0].allow.when"), "{error}");
+    policies
+        .patch("orders", &put, &Patch::Apply(policy(json!({ "peers": ["ns/a/sa/b"] }))))
+        .await
+        .unwrap();
+    let end = Instant::now() + START;
+    loop {
+        let held = policies.get("orders").await.unwrap();
+        if held.data["status"]["conditions"][0]["status"] == "True" {
+            break;
+        }
+        assert!(Instant::now() < end, "{:#} {}", held.data, running.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 

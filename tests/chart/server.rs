@@ -193,6 +193,20 @@ async fn the_control_plane_may_do_what_it_needs_and_no_more() {
             false,
             json!({ "verb": "get", "resource": "configmaps", "namespace": other, "name": elsewhere }),
         ),
+        (true, json!({ "verb": "watch", "resource": "pods" })),
+        (true, json!({ "verb": "list", "group": "hopgate.dev", "resource": "accesspolicies" })),
+        (
+            true,
+            json!({ "verb": "patch", "group": "hopgate.dev", "resource": "accesspolicies", "subresource": "status", "namespace": other, "name": "any" }),
+        ),
+        (
+            false,
+            json!({ "verb": "patch", "group": "hopgate.dev", "resource": "accesspolicies", "namespace": other, "name": "any" }),
+        ),
+        (
+            false,
+            json!({ "verb": "create", "group": "hopgate.dev", "resource": "accesspolicies", "namespace": other }),
+        ),
         (false, json!({ "verb": "create", "resource": "pods", "namespace": own })),
         (false, json!({ "verb": "delete", "resource": "pods", "namespace": own, "name": "any" })),
         (
@@ -273,9 +287,7 @@ async fn life(helm: &Helm, prefix: &str) {
     let told = run(&["install", "hopgate", "hopgate", "--take-ownership"], &first);
     assert!(told.contains("STATUS: deployed"), "{told}");
     // The notes name what is there.
-    for part in
-        ["deployment/hopgate-control-first", "hopgate.dev/revision=first", "secret hopgate-ca"]
-    {
+    for part in ["deployment/hopgate-control-first", "helm test hopgate", "secret hopgate-ca"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let all = objects(&rendered(helm, &namespace.name, &[&["--no-hooks"], &first[..]].concat()));

@@ -183,7 +183,7 @@ async fn each_pod_is_asked_about_where_its_labels_say_and_refused_when_nobody_an
     let policy = json!({
         "apiVersion": "hopgate.dev/v1alpha1", "kind": "AccessPolicy",
         "metadata": { "name": "orders", "namespace": shop.name },
-        "spec": { "rules": [{ "name": "all", "allow": {} }] },
+        "spec": { "rules": [{ "name": "all", "allow": { "peers": ["ns/a/sa/b"] } }] },
     });
     let policies = resources_of(&shop, "AccessPolicy");
     let dry = PatchParams { dry_run: true, ..PatchParams::apply("test") };

@@ -28,6 +28,8 @@ authority:
     {{- end }}
   {{- end }}
   {{- end }}
+# Resources of this namespace are for the whole mesh.
+resources: { rootNamespace: {{ .Release.Namespace }} }
 attest:
   kubernetes: { audience: {{ .Values.tokenAudience | quote }} }
 {{- with .Values.authority.dnsNames }}
