@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_millis(500);
 const MAX_WRITES: usize = 20;
 /// Numbers alone are written no more often than this, of one resource.
 const SELDOM: Duration = Duration::from_secs(5);
+/// For so long after the start the sidecars are still on their way back here: that none has a resource yet is no news.
+const SETTLING: Duration = Duration::from_secs(20);
 /// What was written and does not come back from the API server in this time was lost.
 const ECHO: Duration = Duration::from_secs(30);
 
@@ -33,6 +35,7 @@ pub(super) struct Report {
     leader: watch::Receiver<bool>,
     writer: StatusWriter,
     clock: Clock,
+    since: SystemTime,
     written: Written,
 }
 
@@ -56,7 +59,8 @@ impl Report {
         writer: StatusWriter,
         clock: Clock,
     ) -> Self {
-        Self { known, fleet, leader, writer, clock, written: Written::default() }
+        let since = clock.now();
+        Self { known, fleet, leader, writer, clock, since, written: Written::default() }
     }
 
     pub(super) async fn run(mut self, drain: Drain) -> Result<(), Infallible> {
@@ -90,7 +94,8 @@ impl Report {
         let known = Arc::clone(&self.known.borrow_and_update());
         let programmed = self.fleet.programmed();
         let now = self.clock.now();
-        let (mut due, waits) = self.written.due(&known, &programmed, now);
+        let settled = now.duration_since(self.since).unwrap_or_default() >= SETTLING;
+        let (mut due, waits) = self.written.due(&known, &programmed, (now, settled));
         due.sort_by_key(|due| (!due.urgent, due.last));
         let more = waits || due.len() > MAX_WRITES;
         let mut failed = false;
@@ -118,7 +123,7 @@ impl Written {
         &mut self,
         known: &Known,
         programmed: &BTreeMap<Arc<str>, Programming>,
-        now: SystemTime,
+        (now, settled): (SystemTime, bool),
     ) -> (Vec<Due>, bool) {
         let text = OffsetDateTime::from(now).replace_nanosecond(0).unwrap_or(now.into());
         let text = text.format(&Rfc3339).unwrap_or_default();
@@ -135,7 +140,8 @@ impl Written {
             }
             let urgent = !same_conditions(&basis.status, &wanted);
             let seldom = |last| now.duration_since(last).unwrap_or_default() < SELDOM;
-            if !urgent && last.is_some_and(seldom) {
+            let early = !settled && falls(&basis.status, &wanted);
+            if early || (!urgent && last.is_some_and(seldom)) {
                 waits = true;
                 continue;
             }
@@ -172,6 +178,15 @@ fn covers(stands: &Value, wanted: &Value) -> bool {
         }
         (stands, wanted) => stands == wanted,
     }
+}
+
+/// True when what was in force everywhere would no longer be, although it says the same.
+fn falls(stands: &Value, wanted: &Value) -> bool {
+    let yes = serde_json::json!({
+        "observedGeneration": wanted.get("observedGeneration"),
+        "conditions": [{ "type": "Programmed", "status": "True" }],
+    });
+    covers(stands, &yes) && !covers(wanted, &yes)
 }
 
 /// True when no condition changed, and what they are about did not.

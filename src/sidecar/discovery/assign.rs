@@ -1,6 +1,9 @@
 //! Resources that were told: proposed to whoever compiles them, and answered once that is done.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::sidecar::assigned::{Assigned, Proposal};
 use crate::xds::own::POLICY_RESOURCE_TYPE;
@@ -10,6 +13,8 @@ use super::link::{Link, LinkError};
 use super::policies::{PolicyLedger, Word};
 use super::task::Task;
 
+/// What was refused is tried again after this: a file that it names may be there now.
+const AGAIN: Duration = Duration::from_secs(60);
 /// What is said when whoever compiles is gone; so is the process, soon.
 const GONE: &str = "nobody compiles resources any more";
 
@@ -18,6 +23,8 @@ pub(super) struct Policies {
     ledger: PolicyLedger,
     proposals: mpsc::Sender<Proposal>,
     verdict: Option<oneshot::Receiver<Result<(), String>>>,
+    /// When something was last refused on this stream.
+    refused: Option<Instant>,
 }
 
 impl Policies {
@@ -28,21 +35,36 @@ impl Policies {
             Assigned::NotYet => None,
             Assigned::All(set) => Some(set.as_ref().clone()),
         };
-        Some(Self { ledger: PolicyLedger::new(in_force), proposals, verdict: None })
+        let ledger = PolicyLedger::new(in_force);
+        Some(Self { ledger, proposals, verdict: None, refused: None })
     }
 
     /// Goes to another stream.
     pub(super) fn disconnect(&mut self) {
         self.ledger.disconnect();
+        self.refused = None;
     }
 }
 
-/// What the last proposal came to; never, where there is none.
-pub(super) async fn verdict(policies: &mut Option<Policies>) -> Result<(), String> {
-    match policies.as_mut().and_then(|policies| policies.verdict.as_mut()) {
-        Some(verdict) => verdict.await.unwrap_or_else(|_| Err(GONE.to_owned())),
+/// Something is to be done about resources.
+pub(super) enum Event {
+    /// The last proposal came to this.
+    Judged(Result<(), String>),
+    /// What was refused is to be tried again.
+    Again,
+}
+
+/// What is to be done next; never, where nothing is.
+pub(super) async fn next(policies: &mut Option<Policies>) -> Event {
+    let Some(policies) = policies else { return std::future::pending().await };
+    if let Some(verdict) = &mut policies.verdict {
+        return Event::Judged(verdict.await.unwrap_or_else(|_| Err(GONE.to_owned())));
+    }
+    match policies.refused {
+        Some(refused) => tokio::time::sleep_until(refused + AGAIN).await,
         None => std::future::pending().await,
     }
+    Event::Again
 }
 
 impl Task {
@@ -61,17 +83,28 @@ impl Task {
         }
     }
 
+    pub(super) async fn go_on(&mut self, link: &Link, event: Event) -> Result<(), LinkError> {
+        match event {
+            Event::Judged(outcome) => self.judged(link, outcome).await,
+            Event::Again => self.try_again(link).await,
+        }
+    }
+
     /// What was proposed is in force, or is not.
-    pub(super) async fn judged(
-        &mut self,
-        link: &Link,
-        outcome: Result<(), String>,
-    ) -> Result<(), LinkError> {
+    async fn judged(&mut self, link: &Link, outcome: Result<(), String>) -> Result<(), LinkError> {
         let Some(policies) = &mut self.policies else { return Ok(()) };
         policies.verdict = None;
         let words = policies.ledger.judged(outcome);
         self.say(link, words).await?;
         self.propose(link).await
+    }
+
+    /// Asks once more for what was refused.
+    async fn try_again(&mut self, link: &Link) -> Result<(), LinkError> {
+        let Some(policies) = &mut self.policies else { return Ok(()) };
+        policies.refused = None;
+        let word = policies.ledger.ask_again();
+        self.say(link, word.into_iter().collect()).await
     }
 
     /// Proposes what is due.
@@ -104,7 +137,12 @@ impl Task {
         for word in words {
             match word {
                 Word::Accept(update) => self.accept(link, update).await?,
-                Word::Refuse(update, reason) => self.refuse(link, &update, &reason).await?,
+                Word::Refuse(update, reason) => {
+                    if let Some(policies) = &mut self.policies {
+                        policies.refused = Some(Instant::now());
+                    }
+                    self.refuse(link, &update, &reason).await?;
+                }
                 Word::AskAgain(names) => {
                     let again = Follower::ask_again(POLICY_RESOURCE_TYPE, names);
                     link.subscription.say(again).await?;

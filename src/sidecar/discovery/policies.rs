@@ -197,7 +197,8 @@ impl PolicyLedger {
         Word::Refuse(change.update, reason)
     }
 
-    fn ask_again(&mut self) -> Option<Word> {
+    /// Has all told once more that was refused, if there is any.
+    pub(super) fn ask_again(&mut self) -> Option<Word> {
         let names = std::mem::take(&mut self.refused);
         (!names.is_empty()).then(|| Word::AskAgain(names.into_iter().collect()))
     }

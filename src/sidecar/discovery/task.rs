@@ -197,8 +197,8 @@ impl Task {
                         return Some(LinkError::Bootstrap);
                     }
                 }
-                outcome = assign::verdict(&mut self.policies) => {
-                    if let Err(error) = self.judged(&link, outcome).await {
+                event = assign::next(&mut self.policies) => {
+                    if let Err(error) = self.go_on(&link, event).await {
                         return Some(error);
                     }
                 }

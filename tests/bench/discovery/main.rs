@@ -14,6 +14,7 @@
     reason = "a bench fails loudly and needs no documentation of its items"
 )]
 
+mod cluster;
 mod plane;
 mod sidecar;
 
@@ -68,6 +69,16 @@ impl Drop for Plane {
     }
 }
 
+fn report(what: &str, took: &mut [Duration]) {
+    took.sort_unstable();
+    println!(
+        "{what}, to the last of {SIDECARS} acknowledgements: {:.0?} (middle of {ROUNDS}; {:.0?} to {:.0?})",
+        took[ROUNDS / 2],
+        took[0],
+        took[ROUNDS - 1]
+    );
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some("plane") {
@@ -77,12 +88,23 @@ fn main() {
     std::fs::create_dir_all(&directory).unwrap();
     eprintln!("issuing {SIDECARS} certificates");
     let identities = sidecar::identities(&directory, SIDECARS);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let cluster = runtime.block_on(cluster::Cluster::start(&directory));
+    let pods = match &cluster {
+        Some(cluster) => {
+            eprintln!("making {SIDECARS} pods");
+            runtime.block_on(cluster.pods(SIDECARS)).into_iter().map(Some).collect()
+        }
+        None => vec![None; SIDECARS],
+    };
     let mut plane = Plane::start(&directory);
     let port: u16 = plane.line().parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let before = plane.memory();
     let since = Instant::now();
-    let sidecars = runtime.block_on(sidecar::connect(port, identities));
+    let progress = sidecar::Progress::new();
+    let identities = identities.into_iter().zip(pods).collect();
+    let sidecars = runtime.block_on(sidecar::connect(port, identities, &progress));
     plane.ask(&format!("connected {SIDECARS}"));
     println!("{SIDECARS} sidecars connected and in step after {:.2?}", since.elapsed());
     let per_sidecar = plane.memory().saturating_sub(before) / SIDECARS as u64;
@@ -95,13 +117,17 @@ fn main() {
         let mut took: Vec<Duration> = (0..ROUNDS)
             .map(|_| Duration::from_micros(plane.ask(command).parse().unwrap()))
             .collect();
-        took.sort_unstable();
-        println!(
-            "{what}, to the last of {SIDECARS} acknowledgements: {:.0?} (middle of {ROUNDS}; {:.0?} to {:.0?})",
-            took[ROUNDS / 2],
-            took[0],
-            took[ROUNDS - 1]
-        );
+        report(what, &mut took);
+    }
+    match &cluster {
+        Some(cluster) => {
+            let apply = |round| runtime.block_on(cluster.apply(round, (&progress, SIDECARS)));
+            // The first one makes the set; what changes later is told like that.
+            apply(0);
+            let mut took: Vec<Duration> = (1..=ROUNDS).map(apply).collect();
+            report("a policy that is applied to the cluster", &mut took);
+        }
+        None => println!("policies of a cluster: not measured, HOPGATE_KUBE is not set"),
     }
     let held = plane.memory().saturating_sub(before) / SIDECARS as u64;
     println!("memory per connected sidecar after that: {held} KiB");

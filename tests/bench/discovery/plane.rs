@@ -15,10 +15,12 @@ use hopgate::xds::own::{
 pub fn serve(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut config: Config = serde_saphyr::from_str(
-            "trustDomain: bench.mesh\nlisten: \"127.0.0.1:0\"\ndirectory: ca\nserverNames: [localhost]\n",
-        )
-        .unwrap();
+        let mut text = "trustDomain: bench.mesh\nlisten: \"127.0.0.1:0\"\ndirectory: ca\nserverNames: [localhost]\n"
+            .to_owned();
+        if directory.join("kubeconfig").exists() {
+            text += "kubernetes: { kubeconfig: kubeconfig }\nresources: { rootNamespace: root }\n";
+        }
+        let mut config: Config = serde_saphyr::from_str(&text).unwrap();
         config.resolve(directory);
         let control = Control::bind(&config, Clock::system()).await.unwrap();
         let Address::Tcp(address) = control.address().clone() else { panic!("TCP") };

@@ -32,7 +32,7 @@ fn at(seconds: u64) -> SystemTime {
 
 /// The one status that is due.
 fn one(written: &mut Written, known: &Known, running: usize, now: SystemTime) -> Option<Value> {
-    let (mut due, _) = written.due(known, &programmed(3, running), now);
+    let (mut due, _) = written.due(known, &programmed(3, running), (now, true));
     assert!(due.len() < 2);
     due.pop().map(|due| due.status)
 }
@@ -73,7 +73,7 @@ fn numbers_wait_and_conditions_do_not() {
     let first = one(&mut written, &nothing, 1, at(0)).unwrap();
     written.0.insert(key, (first.clone(), at(0)));
     let told = known(1, &first);
-    let (due, waits) = written.due(&told, &programmed(3, 2), at(1));
+    let (due, waits) = written.due(&told, &programmed(3, 2), (at(1), true));
     assert!(due.is_empty() && waits, "only a number changed");
     assert!(one(&mut written, &told, 2, at(6)).is_some());
     let all = one(&mut written, &told, 3, at(1)).unwrap();
@@ -86,7 +86,7 @@ fn a_resource_that_is_gone_is_forgotten() {
     let nothing = known(1, &Value::Null);
     let key = nothing.resources[0].held.key.clone();
     written.0.insert(key, (Value::Null, at(0)));
-    written.due(&Known::default(), &BTreeMap::new(), at(1));
+    written.due(&Known::default(), &BTreeMap::new(), (at(1), true));
     assert!(written.0.is_empty());
 }
 
@@ -97,4 +97,19 @@ fn a_refusal_says_whose_it_is() {
     let told = sidecars(Programming { selected: 1, running: 0, refusing: 1, refusal });
     let words = told.refusal.unwrap();
     assert_eq!(words, "spiffe://demo.mesh/ns/shop/sa/orders: no provider sso");
+}
+
+/// A control plane that starts anew hears of its sidecars one by one.
+#[test]
+fn that_sidecars_are_on_their_way_back_is_no_news() {
+    let mut written = Written::default();
+    let all = one(&mut written, &known(1, &Value::Null), 3, at(0)).unwrap();
+    let stands = known(1, &all);
+    let (due, waits) = written.due(&stands, &programmed(1, 0), (at(1), false));
+    assert!(due.is_empty() && waits);
+    assert_eq!(written.due(&stands, &programmed(1, 0), (at(21), true)).0.len(), 1);
+    // A new generation, and what was not in force before, are said at once.
+    assert_eq!(written.due(&known(2, &all), &programmed(1, 0), (at(1), false)).0.len(), 1);
+    let (due, _) = written.due(&known(1, &Value::Null), &programmed(3, 1), (at(1), false));
+    assert_eq!(due.len(), 1);
 }
