@@ -205,7 +205,15 @@ impl RevocationStore {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..CONFLICTS {
             let (outcome, next) = decide(&current.list)?;
-            let Some(next) = next else { return Ok(outcome) };
+            let Some(next) = next else {
+                // "It is so already" must hold of what is kept, not of what was heard of it.
+                let before = current.edition.clone();
+                self.read_again(&mut current)?;
+                if current.edition == before {
+                    return Ok(outcome);
+                }
+                continue;
+            };
             match self.shelf.save(&write(&next)?, &current.edition) {
                 Ok(edition) => {
                     self.put_in_force(&mut current, next, edition);

@@ -1,11 +1,12 @@
 //! The configuration of a sidecar, as it stands in its file.
 
+mod shown;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::callers::{BrakeConfig, Proxy};
 use super::discovery::DiscoveryConfig;
@@ -325,47 +326,6 @@ impl Config {
             max_request_bytes: self.ext_authz.max_request_bytes,
             longest_wait: self.ext_authz.longest_wait,
         }
-    }
-
-    /// What `/config` shows: addresses and paths, never a secret.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        json!({
-            "workload": {
-                "trustDomain": self.workload.trust_domain,
-                "namespace": self.workload.namespace,
-                "serviceAccount": self.workload.service_account,
-                "labels": self.workload.labels,
-                "podUid": self.workload.pod_uid,
-            },
-            "resources": self.resources.to_json(),
-            "extAuthz": {
-                "listen": self.ext_authz.listen,
-                "maxRequestBytes": self.ext_authz.max_request_bytes,
-                "grpcDescriptors": self.ext_authz.grpc_descriptors,
-                "longestWait": humantime_serde::re::humantime::format_duration(self.ext_authz.longest_wait).to_string(),
-            },
-            "doors": self.doors.iter().map(DoorConfig::to_json).collect::<Vec<_>>(),
-            "sds": self.sds.as_ref().map(Sds::to_json),
-            "workloadApi": self.workload_api.as_ref().map(WorkloadApiConfig::to_json),
-            "admin": { "listen": self.admin.listen }, "discovery": self.discovery.to_json(),
-            "stateDir": self.state_dir,
-            "pod": self.pod.as_ref().map(PodConfig::to_json),
-            "outbound": self.outbound.as_ref().map(|outbound| json!({
-                "listen": outbound.listen,
-                "targets": outbound.tokens.iter().map(|target| &target.name).collect::<Vec<_>>(),
-            })),
-            "proxies": self.proxies.iter().flatten().map(|proxy| &proxy.peer).collect::<Vec<_>>(),
-            "decisionLog": {
-                "path": self.decision_log.path,
-                "callerAttributes": match self.decision_log.caller_attributes {
-                    RawCallerAttributes::Omit => "Omit",
-                    RawCallerAttributes::Record => "Record",
-                },
-            },
-            "tracing": self.tracing.as_ref().map(|t| json!({ "otlpEndpoint": t.otlp_endpoint })),
-            "drainTimeout": humantime_serde::re::humantime::format_duration(self.drain_timeout).to_string(),
-        })
     }
 
     /// Whom the Envoy beside this sidecar works for, and where it finds the sidecar.

@@ -74,6 +74,10 @@ fn every_value_reaches_the_configuration() {
         (&injection["imagePullPolicy"], &injection["capture"]),
         (&"Always".into(), &"Cni".into())
     );
+    assert_eq!(
+        (&injection["outbound"], &injection["unguarded"]),
+        (&"MeshOnly".into(), &"Refuse".into())
+    );
     assert_eq!(injection["resources"]["envoy"]["limits"]["cpu"], "2");
     assert_eq!(injection["exclude"]["outboundCidrs"], "169.254.169.254/32,fd00::/8");
     let webhooks = &config["webhooks"];
@@ -116,8 +120,13 @@ fn every_field_of_the_configuration_is_in_the_chart() {
     let text = std::fs::read_to_string(&file).unwrap();
     let config: Value = serde_saphyr::from_str(&text).unwrap();
     // The operator's socket is where it is by itself, and the pod's own service account is used.
-    let not_ours: [(&str, &[&str]); 3] =
-        [("", &["operator", "kubernetes"]), ("attest", &["x509"]), ("federation", &[])];
+    let not_ours: [(&str, &[&str]); 5] = [
+        ("", &["operator", "kubernetes"]),
+        ("attest", &["x509"]),
+        ("federation", &[]),
+        ("injection", &[]),
+        ("webhooks", &[]),
+    ];
     for (section, left_out) in not_ours {
         // The parser itself says what there is.
         let strange = if section.is_empty() {

@@ -63,6 +63,17 @@ impl Subscriber {
         self.next().await.unwrap().expect("the stream is open")
     }
 
+    /// The next of the trust bundles; what comes before is accepted.
+    pub async fn bundles(&mut self) -> Update {
+        loop {
+            let update = self.update().await;
+            if update.type_url == TRUST_BUNDLE_TYPE {
+                return update;
+            }
+            self.accept(&update).await;
+        }
+    }
+
     pub async fn accept(&mut self, update: &Update) {
         let said = self.follower.accept(update);
         self.subscription.say(said).await.unwrap();

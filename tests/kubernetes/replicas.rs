@@ -178,7 +178,7 @@ async fn a_change_of_the_root_waits_for_the_sidecars_of_all_replicas() {
     for (replica, workload) in [(&one, ORDERS), (&two, PAYMENTS)] {
         let identity = replica.identity(workload, &clock).await;
         let mut subscriber = Subscriber::connect(&replica.plane, &identity, &clock).await;
-        let update = subscriber.update().await;
+        let update = subscriber.bundles().await;
         subscriber.accept(&update).await;
         subscribers.push(subscriber);
     }
@@ -194,7 +194,7 @@ async fn a_change_of_the_root_waits_for_the_sidecars_of_all_replicas() {
     }
     let begun = two.ca(&["rotate", "--no-wait"]).await;
     assert_eq!(begun["change"]["to"], 2, "{begun}");
-    let new = orders.update().await;
+    let new = orders.bundles().await;
     orders.accept(&new).await;
     let lags = async |replica: &Replica| {
         let status = replica.status().await;
@@ -209,7 +209,7 @@ async fn a_change_of_the_root_waits_for_the_sidecars_of_all_replicas() {
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(lags(&one).await && lags(&two).await, "{} {}", one.status().await, two.status().await);
-    let new = payments.update().await;
+    let new = payments.bundles().await;
     payments.accept(&new).await;
     let signs = async |replica: &Replica| replica.status().await["change"]["step"] == "reissuing";
     until(20, "it goes on", async || signs(&one).await && signs(&two).await).await;
@@ -289,11 +289,11 @@ async fn a_leader_that_is_cut_off_stops_before_another_one_leads() {
     let Pair { shop, clock, replicas: [one, two], proxies } = Pair::start().await;
     let identity = one.identity(ORDERS, &clock).await;
     let mut orders = Subscriber::connect(&one.plane, &identity, &clock).await;
-    let update = orders.update().await;
+    let update = orders.bundles().await;
     orders.accept(&update).await;
     let identity = two.identity(PAYMENTS, &clock).await;
     let mut payments = Subscriber::connect(&two.plane, &identity, &clock).await;
-    let update = payments.update().await;
+    let update = payments.bundles().await;
     payments.accept(&update).await;
     clock.advance(Duration::from_secs(61));
     until(20, "all are seen", async || two.status().await["acknowledged"] == 2).await;
@@ -321,7 +321,7 @@ async fn a_leader_that_is_cut_off_stops_before_another_one_leads() {
     // The sidecars of the silent one are not taken for convinced.
     let begun = two.ca(&["rotate", "--no-wait"]).await;
     assert_eq!(begun["change"]["to"], 2, "{begun}");
-    let update = payments.update().await;
+    let update = payments.bundles().await;
     payments.accept(&update).await;
     let silent = async || {
         let status = two.status().await;
@@ -341,7 +341,7 @@ async fn a_leader_that_is_cut_off_stops_before_another_one_leads() {
 
     // Back in touch it follows, and its sidecar counts again.
     proxies[0].down(false);
-    let update = orders.update().await;
+    let update = orders.bundles().await;
     orders.accept(&update).await;
     let on = async || two.status().await["change"]["step"] == "reissuing";
     until(30, "it goes on", on).await;
@@ -363,7 +363,7 @@ async fn who_is_out_of_touch_for_long_serves_nobody() {
     let Pair { shop: _shop, clock, replicas: [one, two], proxies } = Pair::start().await;
     let identity = two.identity(ORDERS, &clock).await;
     let mut orders = Subscriber::connect(&two.plane, &identity, &clock).await;
-    let update = orders.update().await;
+    let update = orders.bundles().await;
     orders.accept(&update).await;
     proxies[1].down(true);
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -45,9 +45,10 @@ impl Plane {
             "trustDomain: demo.mesh\nlisten: \"127.0.0.1:0\"\ndirectory: ca\n\
              kubernetes: {{ kubeconfig: {} }}\nattest: {{ kubernetes: {{ audience: hopgate }} }}\n\
              injection: {{ image: 'registry.example/hopgate:1.0.0', envoyImage: 'registry.example/envoy:1.40.0', \
-             control: 'https://hopgate-control.hopgate-system.svc:15012'{injection} }}\n\
+             control: 'https://hopgate-control.hopgate-system.svc:15012', trustConfigMap: {}{injection} }}\n\
              webhooks: {{ listen: \"127.0.0.1:0\", serverNames: [127.0.0.1], configurations: {{ mutating: [{name}] }} }}\n",
-            kubeconfig.display()
+            kubeconfig.display(),
+            trust_of(namespace)
         );
         let file = directory.write("control.yaml", &text, 0o644);
         let config: Config = hopgate::config::control(&file).unwrap();
@@ -143,6 +144,11 @@ fn start(pod: &core::Pod) -> Vec<String> {
 
 const GATE: [&str; 3] = ["hopgate-capture", "hopgate", "envoy"];
 
+/// The ConfigMap with the roots. Each mesh of a cluster has another: of one name, each would write its own roots.
+fn trust_of(namespace: &Namespace) -> String {
+    format!("{}-trust", namespace.name)
+}
+
 async fn eventually<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
@@ -185,13 +191,16 @@ async fn pods_of_a_labelled_namespace_get_their_gates() {
     {
         value.as_object_mut().unwrap().remove(part);
     }
-    let shown = serde_saphyr::to_string(&value).unwrap().replace(&key, "KEY");
+    let shown = serde_saphyr::to_string(&value)
+        .unwrap()
+        .replace(&key, "KEY")
+        .replace(&trust_of(&shop), "hopgate-trust");
     golden("inject/pod.yaml", &shown);
 
     // The roots of the mesh come with the first gate.
     let config_maps: Api<core::ConfigMap> = shop.api();
     let roots = eventually("the roots are there", async || {
-        config_maps.get_opt("hopgate-trust").await.unwrap()
+        config_maps.get_opt(&trust_of(&shop)).await.unwrap()
     })
     .await;
     assert_eq!(roots.data.unwrap()["roots.pem"], plane.bundle.to_pem());
@@ -336,7 +345,7 @@ async fn the_authority_of_the_webhook_changes_without_one_refused_pod() {
     // Pods that run hear of the new root by their ConfigMap.
     let config_maps: Api<core::ConfigMap> = shop.api();
     eventually("the ConfigMap follows", async || {
-        let map = config_maps.get("hopgate-trust").await.unwrap();
+        let map = config_maps.get(&trust_of(&shop)).await.unwrap();
         (map.data.unwrap()["roots.pem"] == bundle).then_some(())
     })
     .await;

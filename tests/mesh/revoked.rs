@@ -49,8 +49,8 @@ async fn a_revoked_peer_loses_its_connections_and_a_revoked_server_its_callers()
     assert!(crate::support::envoy::eventually(again).await, "{}", a.logs());
 
     // A server: its callers learn of it from the control plane, though it may not. Its own sidecar is stopped where it is.
-    b.sidecar.as_ref().unwrap().signal("-STOP");
     let open = a.open(("10.96.0.50", 9000)).await;
+    b.sidecar.as_ref().unwrap().signal("-STOP");
     mesh.revoke("workload ns/shop/sa/b --reason stolen");
     let since = Instant::now();
     open.ended().await;

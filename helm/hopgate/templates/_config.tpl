@@ -46,6 +46,7 @@ injection:
   {{- with .Values.injection }}
   envoyImage: {{ .envoyImage | quote }}
   capture: {{ .capture }}
+  outbound: {{ .outbound }}
   unguarded: {{ .unguarded }}
   logLevel: {{ .logLevel }}
   trustConfigMap: {{ .trustConfigMap }}

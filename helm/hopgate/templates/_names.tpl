@@ -26,11 +26,16 @@ app.kubernetes.io/component: control
 {{- end }}
 
 {{- define "hopgate.labels" -}}
+{{ include "hopgate.sharedLabels" . }}
+hopgate.dev/revision: {{ include "hopgate.revision" . }}
+{{- end }}
+
+{{/* Of what serves all revisions. */}}
+{{- define "hopgate.sharedLabels" -}}
 {{ include "hopgate.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
-hopgate.dev/revision: {{ include "hopgate.revision" . }}
 {{- end }}
 
 {{- define "hopgate.image" -}}

@@ -196,13 +196,15 @@ fn two_processes_lose_nothing_of_each_other() {
     };
     assert_eq!(revoke(&one, "a"), Revoked::Added);
     assert_eq!(revoke(&two, "b"), Revoked::Added, "decided on what the other wrote");
-    assert_eq!(revoke(&one, "b"), Revoked::Added, "it has not heard of it yet");
+    assert_eq!(revoke(&one, "b"), Revoked::Already, "decided anew on what the other wrote");
     let both = ["spiffe://mesh.example/ns/shop/sa/a", "spiffe://mesh.example/ns/shop/sa/b"];
     one.reload().unwrap();
     for store in [&one, &two] {
         assert_eq!(names(&store.follow().borrow()), both);
     }
     two.lift(&subject("a", None)).unwrap().unwrap();
+    assert_eq!(revoke(&one, "a"), Revoked::Added, "that it was lifted is seen, although not heard");
+    assert!(two.lift(&subject("a", None)).unwrap().is_some(), "and that it is there again");
     one.reload().unwrap();
     assert_eq!(names(&one.follow().borrow()), both[1..]);
     // What is gone or damaged is not taken for a list in which nobody is revoked.
