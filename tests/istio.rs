@@ -177,6 +177,16 @@ fn the_example_names_what_there_is() {
     }
     let listen = format!("127.0.0.1:{}", grpc["port"]);
     assert!(read("sidecar.yaml").contains(&listen));
+    // What the kubelet asks is what the sidecar answers, on an address that the kubelet reaches.
+    let config = hopgate::config::sidecar(&example().join("sidecar.yaml"), Default::default());
+    let health = config.unwrap().pod.unwrap().health.to_string();
+    let (host, port) = health.rsplit_once(':').unwrap();
+    assert_eq!(host, "[::]");
+    for words in
+        [format!("path: /started, port: {port} }}"), format!("excludeInboundPorts: \"{port}\"")]
+    {
+        assert!(objects.contains(&words), "{words}");
+    }
     let config = hopgate::config::sidecar(&example().join("own-envoy.yaml"), Default::default());
     config.unwrap().for_envoy(Vec::new()).unwrap();
 }
