@@ -118,7 +118,11 @@ impl PolicyEngine {
             return Err(Problem::new(at.field("http"), "there is no server to be reached"));
         }
         let origin = context.origin(&FieldPath::root().field("metadata").field("name"));
-        Ok(Self { metadata, kind, http: Http::check(http, &at.field("http"), source)?, origin })
+        let http = Http::check(http, &at.field("http"), source)?;
+        if let Some((field, url)) = kind.server() {
+            http.admits(url, &at.field(field).field("url"))?;
+        }
+        Ok(Self { metadata, kind, http, origin })
     }
 
     /// Where it was written.
@@ -154,6 +158,17 @@ impl EngineKind {
             Self::Opa(_) | Self::SubjectAccessReview(_) | Self::OpenFga(_) | Self::ExtAuthz(_) => {
                 false
             }
+        }
+    }
+
+    /// Its section of the resource, and the URL of its server, where it has one.
+    fn server(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Rego(_) | Self::Casbin(_) => None,
+            Self::Opa(Opa { url, .. })
+            | Self::SubjectAccessReview(SubjectAccessReview { url, .. })
+            | Self::OpenFga(OpenFga { url, .. })
+            | Self::ExtAuthz(ExtAuthz { url, .. }) => Some((self.name(), url)),
         }
     }
 

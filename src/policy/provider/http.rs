@@ -47,6 +47,27 @@ impl Http {
     }
 }
 
+impl Http {
+    /// Refuses a URL of plain http to another machine that is not one of `plaintextHosts`: no gate would ask there, and one
+    /// that cannot use its provider judges nothing.
+    pub(in crate::policy) fn admits(&self, url: &str, at: &FieldPath) -> Checked<()> {
+        let uri: Option<::http::Uri> = url.parse().ok();
+        let plain = uri.as_ref().filter(|uri| uri.scheme_str() == Some("http"));
+        let Some(host) = plain.and_then(::http::Uri::host).map(str::to_ascii_lowercase) else {
+            return Ok(());
+        };
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        if here || self.plaintext_hosts.contains(&host) {
+            return Ok(());
+        }
+        let message = format!("`{url}` is plain http: whoever is on the way could answer instead");
+        Err(Problem::new(at.clone(), message).hint(format!(
+            "use https, or say that this network is trusted: http: {{ plaintextHosts: [{host}] }}"
+        )))
+    }
+}
+
 fn addresses(list: Option<Vec<String>>, at: &FieldPath) -> Checked<Vec<IpNet>> {
     let Some(list) = list else { return Ok(Vec::new()) };
     let read = |(place, text): (usize, String)| {

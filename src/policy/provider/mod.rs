@@ -195,7 +195,50 @@ impl IdentityProviderSpec {
             return Err(problem("the field `url` of the server to ask is missing")
                 .hint("it may be left out only with `keys: { discovery: {} }`"));
         }
-        Ok(())
+        self.check_servers(at)
+    }
+
+    /// That every server which is named may be asked.
+    fn check_servers(&self, at: &FieldPath) -> Checked<()> {
+        let keys_at = at.field("keys");
+        if let Some(tokens) = &self.tokens {
+            match &tokens.keys {
+                Some(Keys::Discovery { url, jwks_uri, life: _ }) => {
+                    let discovery = keys_at.field("discovery");
+                    match (url, tokens.issuers.first()) {
+                        (Some(url), _) => self.http.admits(url, &discovery.field("url"))?,
+                        (None, Some(issuer)) => self.http.admits(issuer, &at.field("issuer"))?,
+                        (None, None) => {}
+                    }
+                    if let Some(uri) = jwks_uri {
+                        self.http.admits(uri, &discovery.field("jwksUri"))?;
+                    }
+                }
+                Some(Keys::JwksUri { uri, life: _ }) => {
+                    self.http.admits(uri, &keys_at.field("jwksUri"))?;
+                }
+                Some(
+                    Keys::Inline(_)
+                    | Keys::Pem(_)
+                    | Keys::PemFile(_)
+                    | Keys::SecretFile(_)
+                    | Keys::BundleFile(_),
+                )
+                | None => {}
+            }
+        }
+        match self.online.as_ref().map(|online| &online.question) {
+            Some(Question::Introspection { url: Some(url), .. }) => {
+                self.http.admits(url, &at.field("introspection").field("url"))
+            }
+            Some(Question::Userinfo { url: Some(url), .. }) => {
+                self.http.admits(url, &at.field("userinfo").field("url"))
+            }
+            Some(Question::TokenReview { url, .. }) => {
+                self.http.admits(url, &at.field("tokenReview").field("url"))
+            }
+            Some(Question::Introspection { .. } | Question::Userinfo { .. }) | None => Ok(()),
+        }
     }
 
     fn check_keys(&self, tokens: &TokenRules, at: &FieldPath) -> Checked<()> {

@@ -69,6 +69,11 @@ fn mistakes_name_the_field() {
         ),
         ("  extAuthz: { url: \"grpc://h\" }", "is no http or https URL"),
         ("  extAuthz: { url: \"http://h\", ttl: 5s }", "unknown field `ttl`"),
+        ("  extAuthz: { url: \"http://h\" }", "spec.extAuthz.url: `http://h` is plain http"),
+        (
+            "  opa: { url: \"http://10.0.0.7:8181\" }",
+            "spec.opa.url: `http://10.0.0.7:8181` is plain http",
+        ),
     ] {
         let text = format!(
             "apiVersion: hopgate.dev/v1alpha1\nkind: PolicyEngine\nmetadata: {{ name: e, namespace: shop }}\nspec:\n{spec}\n"
