@@ -1,7 +1,8 @@
 # hopgate: everything a person or a CI machine runs. Needs Rust, Python 3 and make; what else is needed is installed
 # into HOPGATE_CACHE, pinned by version and hash, and nothing is written outside it and target/. The tests also need curl,
 # openssl, nginx, Java and Maven (for a Keycloak) and Go 1.26 (for an OPA, a Kubernetes API server, Helm and
-# Kustomize); on Debian, as root, all but Go are installed with apt-get where they are missing.
+# Kustomize), the long ones containerd with runc and plugins of CNI, and buildah; on Debian, as root, all but Go are
+# installed with apt-get where they are missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -31,7 +32,7 @@ demo: need-cargo ## three services, a gate at every hop, real Envoys: walk the t
 test: need-cargo ## every test that fits in minutes, with a real Envoy, nginx, Keycloak and Node
 	@tests/tools/test.sh $(ARGS)
 
-test-all: need-cargo ## the same and the long ones, with a real Directus
+test-all: need-cargo ## the same and the long ones, with a real Directus and a cluster of one node
 	@HOPGATE_LONG=1 tests/tools/test.sh $(ARGS)
 
 bench: need-cargo ## CPU per Check as a ratio to a bare server that always answers OK, time per decision, certificates per core, a thousand sidecars

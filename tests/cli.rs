@@ -24,6 +24,7 @@ fn help_is_as_agreed() {
         &["envoy", "bootstrap"],
         &["envoy", "drain"],
         &["demo"],
+        &["demo", "serve"],
         &["policy"],
         &["policy", "check"],
         &["policy", "test"],

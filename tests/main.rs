@@ -26,6 +26,7 @@ mod challenges;
 mod chart;
 mod check_path;
 mod cli;
+mod cluster;
 mod codec;
 mod credentials;
 mod decisions;

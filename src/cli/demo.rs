@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,7 +19,10 @@ const ENVOY_IN_CACHE: &str = "envoy-1.40.0/envoy/_bin/envoy";
 ///
 /// Exit code 0: every step was as expected. 1: some step was not. 2: the tour could not be walked.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct DemoArgs {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Leave everything running after the tour, until Ctrl-C
     #[arg(long)]
     keep: bool,
@@ -41,13 +45,76 @@ enum Output {
     Json,
 }
 
+/// What can run alone.
+#[derive(Debug, clap::Subcommand)]
+enum Part {
+    /// Serve one part of the demo alone: for the pods of a cluster
+    #[command(subcommand)]
+    Serve(Serve),
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Serve {
+    /// The front door
+    Web {
+        #[command(flatten)]
+        at: At,
+        /// Where orders is
+        #[arg(long, value_name = "URL", default_value = "http://orders")]
+        orders: String,
+    },
+    /// What web asks
+    Orders {
+        #[command(flatten)]
+        at: At,
+        /// Where payments is
+        #[arg(long, value_name = "URL", default_value = "http://payments")]
+        payments: String,
+    },
+    /// What orders asks
+    Payments {
+        #[command(flatten)]
+        at: At,
+    },
+    /// The identity provider: its passwords are known to everybody
+    Idp {
+        #[command(flatten)]
+        at: At,
+        /// Where others reach it, which is its name in tokens
+        #[arg(long, value_name = "URL", default_value = "http://idp")]
+        issuer: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct At {
+    /// The address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+}
+
 /// Runs the verb.
 ///
 /// # Errors
-/// When the tour could not be walked.
+/// When the tour could not be walked, or a part not served.
 pub(crate) fn run(arguments: DemoArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(walk(arguments, log))
+    match arguments.part {
+        Some(Part::Serve(part)) => runtime.block_on(serve(part)),
+        None => runtime.block_on(walk(arguments, log)),
+    }
+}
+
+async fn serve(part: Serve) -> anyhow::Result<ExitCode> {
+    let stop = super::stop_signal().context("cannot receive signals")?;
+    let (part, at) = match part {
+        Serve::Web { at, orders } => (demo::Part::Web { orders }, at),
+        Serve::Orders { at, payments } => (demo::Part::Orders { payments }, at),
+        Serve::Payments { at } => (demo::Part::Payments, at),
+        Serve::Idp { at, issuer } => (demo::Part::IdentityProvider { issuer }, at),
+    };
+    demo::serve(part, at.listen, stop).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn walk(arguments: DemoArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {

@@ -11,6 +11,7 @@ mod port;
 mod process;
 mod progress;
 mod report;
+mod serve;
 mod service;
 mod site;
 mod tour;
@@ -30,6 +31,7 @@ pub use idp::KeyError;
 pub use process::ProcessError;
 pub use progress::Progress;
 pub use report::{Colour, Report, Step};
+pub use serve::{Part, serve};
 pub use site::SiteError;
 pub use wire::WireError;
 
@@ -85,6 +87,15 @@ pub enum DemoFailed {
     /// A port on loopback could not be bound.
     #[error("cannot listen on loopback")]
     Bind(#[source] std::io::Error),
+    /// A part that runs alone cannot have its port.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// The identity provider has no keys.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -173,13 +184,14 @@ struct BoundIdp {
 async fn prepare(options: &Options) -> Result<(Servers, BoundIdp, Site), DemoFailed> {
     site::prepare(&options.directory)?;
     let (listener, address) = bind().await?;
-    let made = tokio::task::spawn_blocking(move || Idp::new(address, Clock::system()));
+    let made =
+        tokio::task::spawn_blocking(move || Idp::new(format!("http://{address}"), Clock::system()));
     let [(web, at_web), (orders, at_orders), (payments, at_payments)] =
         [bind().await?, bind().await?, bind().await?];
     let site = Site::plan(&options.directory, [at_web, at_orders, at_payments])?;
     let client = http::client()?;
     let onward = |listener: &port::ReservedPort| {
-        Some(Onward { client: client.clone(), listener: listener.address() })
+        Some(Onward { client: client.clone(), base: format!("http://{}", listener.address()) })
     };
     let mut servers = Servers(Tasks::new());
     let to_orders = onward(&site.doors.web_to_orders);

@@ -2,8 +2,6 @@
 //!
 //! They hold no line of auth code. Each answers with what it saw, so that the tour can tell what reached it.
 
-use std::net::SocketAddr;
-
 use axum::extract::{Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
@@ -76,11 +74,13 @@ pub(crate) struct Next {
     pub(crate) body: Value,
 }
 
-/// How a service reaches the next one: through the outbound listener of its own Envoy.
+/// How a service reaches the next one.
 #[derive(Debug, Clone)]
 pub(crate) struct Onward {
     pub(crate) client: reqwest::Client,
-    pub(crate) listener: SocketAddr,
+    /// `http://host`, without a slash at the end: the outbound listener of its own Envoy, or the next service by its name
+    /// where connections are captured.
+    pub(crate) base: String,
 }
 
 #[derive(Debug, Clone)]
@@ -183,7 +183,7 @@ impl Onward {
                 passed_on.append(name.clone(), value.clone());
             }
         }
-        let url = format!("http://{}{path}", self.listener);
+        let url = format!("{}{path}", self.base);
         let response = self.client.request(method, url).headers(passed_on).send().await?;
         let status = response.status().as_u16();
         let text = response.text().await?;
@@ -253,7 +253,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let pages = router(name, onward.take());
             servers.spawn(async move { axum::serve(listener, pages).await });
-            onward = Some(Onward { client: client.clone(), listener: address });
+            onward = Some(Onward { client: client.clone(), base: format!("http://{address}") });
         }
         let asked = request("POST", "/orders/1002/refund")
             .header("authorization", "Bearer t")

@@ -64,6 +64,15 @@ else
   say "there is no Python library for SPIFFE: the tests that need it will fail"
 fi
 if [ -n "${HOPGATE_LONG:-}" ]; then
+  if HOPGATE_KUBE_NODE=$("$root/tests/tools/kube-node.sh"); then
+    export HOPGATE_KUBE_NODE
+  else
+    say "there is no node of Kubernetes: the tests that need it will fail"
+  fi
+  # The tests need what it does, not how fast it is.
+  if ! HOPGATE_IMAGE_PROFILE=quick "$root/tests/tools/image.sh" >&2; then
+    say "there is no image: the tests that need it will fail"
+  fi
   if HOPGATE_DIRECTUS=$("$root/tests/tools/directus.sh"); then
     export HOPGATE_DIRECTUS
   else

@@ -1,4 +1,4 @@
-//! A small OpenID provider on loopback: discovery, keys, and a token endpoint with three users and one machine.
+//! A small OpenID provider: discovery, keys, and a token endpoint with three users and one machine.
 //!
 //! It promises tokens of the shape that RFC 9068 describes, signed with RS256. It is for the demo and for tests only:
 //! its passwords are printed on the screen, and a caller may choose the lifetime of a token, even a negative one.
@@ -7,7 +7,6 @@ mod account;
 mod key;
 mod token;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -38,10 +37,10 @@ struct Inner {
 }
 
 impl Idp {
-    /// An identity provider that will be served at `address`.
-    pub(crate) fn new(address: SocketAddr, clock: Clock) -> Result<Self, KeyError> {
+    /// An identity provider that will be served at `issuer`, an `http` URL without a slash at the end.
+    pub(crate) fn new(issuer: String, clock: Clock) -> Result<Self, KeyError> {
         Ok(Self(Arc::new(Inner {
-            issuer: format!("http://{address}"),
+            issuer,
             clock,
             published: SigningKey::generate("demo-1")?,
             unpublished: SigningKey::generate("demo-unpublished")?,

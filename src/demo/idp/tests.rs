@@ -12,7 +12,7 @@ use crate::runtime::Clock;
 
 fn idp() -> Idp {
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-    Idp::new("127.0.0.1:1".parse().unwrap(), Clock::manual(start)).unwrap()
+    Idp::new("http://127.0.0.1:1".to_owned(), Clock::manual(start)).unwrap()
 }
 
 async fn ask(idp: &Idp, request: Request<Body>) -> (StatusCode, Value) {

@@ -31,7 +31,7 @@ const TYPO: &str = "
 
 pub(super) async fn walk(steps: &mut Steps<'_>, world: &World) {
     let expected = "403 at orders, then 200 web > orders";
-    let row = ["a rule added on disk", "sue reads alice's orders, before and after", expected];
+    let row = ["a rule added", "sue reads alice's orders, before and after", expected];
     let step = async {
         let before = world.read("sue", PATH).await?;
         edit(world, SUPPORT_READS)?;
