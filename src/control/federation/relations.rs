@@ -23,7 +23,7 @@ use super::store::{Kept, Store, StoreError, supplied};
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The relationships of this mesh. Made by [`Relations::open`], driven by [`Relations::run`].
+/// The relationships of this mesh.
 pub struct Relations {
     shared: Arc<Shared>,
 }
