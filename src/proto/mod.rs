@@ -1,8 +1,9 @@
-//! The wire: protobuf messages that `envoy-types` does not carry, and a lean codec for the one message
-//! that is on every request's path.
+//! The wire: protobuf messages that `envoy-types` does not carry, and for what is on every request's path a lean codec of
+//! the one message, and HTTP/2 for the one method.
 
 pub mod answer;
 pub mod check;
+pub mod http2;
 mod wire;
 
 pub use wire::WireError;
