@@ -146,7 +146,7 @@ pub const CODES: &[Code] = &[
     code("request_not_rewritable", BadRequest, "what must be taken from the query or the cookies cannot be taken: they hold characters that may not stand there"),
     code("request_override", BadRequest, "a header names another method, host or path than the request (`overrideHeaders`)"),
     code("request_pseudo_header", BadRequest, "a pseudo header says something else than its field (`mixedAuthority`)"),
-    code("request_too_large", BadRequest, "the CheckRequest is larger than `extAuthz.maxRequestBytes`"),
+    code("request_too_large", BadRequest, "the CheckRequest is larger than `extAuthz.maxRequestBytes`, or the calls on its connection hold too much"),
     code("request_too_many_headers", BadRequest, "there are more header lines than `limits` of the MeshPolicy allow"),
     code("request_undecodable", BadRequest, "the bytes are no CheckRequest"),
     code("request_underscore_header", BadRequest, "a header name has an underscore, which many applications cannot tell from a dash (`underscoreHeaders`)"),

@@ -123,12 +123,20 @@ impl ExtAuthz {
         question: Question<'_>,
         times: (Instant, tokio::time::Instant),
     ) -> Answer {
-        let mut record = Vec::with_capacity(RECORD);
-        let attempt = Attempt { began: times.0, learned: &Learned::nothing() };
-        match self.0.gate.ask(question, &attempt, &mut record) {
-            Outcome::Answered(checked) => self.ended(checked, &record),
+        match self.look(question, times.0) {
+            Ok(answer) => answer,
             // Boxed, so that the usual answer, which never waits, is not moved about with room for what a rare one needs.
-            Outcome::Unknown(needs) => Box::pin(self.finish(question, needs, times)).await,
+            Err(needs) => Box::pin(self.finish(question, needs, times)).await,
+        }
+    }
+
+    /// The answer to a question, or what has to be asked first.
+    fn look(&self, question: Question<'_>, began: Instant) -> Result<Answer, Vec<Need>> {
+        let mut record = Vec::with_capacity(RECORD);
+        let attempt = Attempt { began, learned: &Learned::nothing() };
+        match self.0.gate.ask(question, &attempt, &mut record) {
+            Outcome::Answered(checked) => Ok(self.ended(checked, &record)),
+            Outcome::Unknown(needs) => Err(needs),
         }
     }
 
@@ -172,33 +180,59 @@ impl ExtAuthz {
 }
 
 impl Door for ExtAuthz {
+    type Open = Vec<Need>;
+
     fn limits(&self) -> CheckLimits {
         self.0.limits
     }
 
-    async fn answer(
+    fn at_once(
         &self,
         message: Result<&[u8], Malformed>,
+        began: Instant,
+    ) -> Result<Answer, Vec<Need>> {
+        self.look(question(message, &Check::default()), began)
+    }
+
+    async fn later(
+        &self,
+        message: Result<&[u8], Malformed>,
+        needs: Vec<Need>,
         times: (Instant, tokio::time::Instant),
     ) -> Answer {
-        let nothing = Check::default();
-        let question = match message {
-            Ok(message) => Question::Encoded(message),
-            Err(malformed) => Question::Unreadable(malformed, &nothing),
-        };
-        self.judge(question, times).await
+        self.finish(question(message, &Check::default()), needs, times).await
+    }
+}
+
+/// What is to be judged of what a call held.
+fn question<'a>(message: Result<&'a [u8], Malformed>, nothing: &'a Check<'a>) -> Question<'a> {
+    match message {
+        Ok(message) => Question::Encoded(message),
+        Err(malformed) => Question::Unreadable(malformed, nothing),
     }
 }
 
 /// Something that answers Checks.
 pub(super) trait Door: Clone + Send + Sync + 'static {
+    /// What keeps an answer from being given at once.
+    type Open: Send;
+
     /// The bounds of one Check.
     fn limits(&self) -> CheckLimits;
 
-    /// The answer to what one call held. Total: there is one for every call.
-    fn answer(
+    /// The answer to what one call held, if it needs nothing that has to be waited for: the usual case, which is a plain
+    /// call.
+    fn at_once(
         &self,
         message: Result<&[u8], Malformed>,
+        began: Instant,
+    ) -> Result<Answer, Self::Open>;
+
+    /// The answer to what one call held, after what was open. Total: there is one for every call.
+    fn later(
+        &self,
+        message: Result<&[u8], Malformed>,
+        open: Self::Open,
         times: (Instant, tokio::time::Instant),
     ) -> impl Future<Output = Answer> + Send;
 

@@ -1,217 +1,231 @@
 //! gRPC for one unary method, straight on HTTP/2.
 //!
 //! What a general gRPC server does around a message costs several times what judging it costs. Here one task serves a
-//! connection: it takes in every request that has arrived, answers them all, and only then writes, so that a burst of
+//! connection: it takes in the requests that have arrived, answers them all, and only then writes, so that a burst of
 //! Checks is one write. A Check is answered with a CheckResponse whatever it holds; a gRPC error is for callers that are not
 //! asking for a Check at all.
-//!
-//! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 
+mod call;
+mod input;
+
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::task::{Context, Poll};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Sleep;
 
 use super::ext_authz::Door;
-use crate::authz::Malformed;
 use crate::proto::answer::Answer;
-use crate::runtime::{Connection, Drain};
+use crate::proto::http2::{self, Event, Fault, Request};
+use crate::runtime::Drain;
+use input::Input;
 
-const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
-/// Envoy opens one connection per worker with many streams on it.
-const MAX_STREAMS: u32 = 4096;
-/// Room for a usual CheckRequest with a body, per stream, and for many of them per connection.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-const MAX_HEADER_LIST: u32 = 32 * 1024;
-/// A gRPC message is led by a compression flag and its length.
-const PREFIX: usize = 5;
+/// Answers that wait to be sent, in bytes, beyond which no more requests are taken.
+const MOST_UNSENT: usize = 64 * 1024;
+/// A peer that takes nothing of what it is sent for so long is cut.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// Serves one connection until the peer closes it; once the drain begins, no new request is taken.
-pub(super) async fn serve(service: impl Door, connection: Connection, drain: Drain) {
-    let handshake = h2::server::Builder::new()
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .handshake(connection);
-    let connection: h2::server::Connection<Connection, Bytes> = match handshake.await {
-        Ok(connection) => connection,
-        Err(error) => return tracing::debug!(%error, "no HTTP/2 on an ext_authz connection"),
+pub(super) async fn serve(
+    service: impl Door,
+    socket: impl AsyncRead + AsyncWrite + Unpin,
+    drain: Drain,
+) {
+    let limit = service.limits().max_request_bytes;
+    let mut serving = Serving {
+        http2: http2::Connection::new(call::check(limit), now()),
+        service,
+        socket,
+        input: Input::new(),
+        is_at_end: false,
+        judging: Judging { futures: FuturesUnordered::new(), by_stream: HashMap::new() },
+        stalled: None,
+        fault: None,
     };
-    if let Err(error) = answer_all(service, connection, drain).await {
+    let mut begun = pin!(drain.begun());
+    let mut drains = false;
+    let ended = poll_fn(|context| {
+        drains = drains || begun.as_mut().poll(context).is_ready();
+        serving.poll(context, drains)
+    });
+    let ended = match ended.await {
+        Ok(()) => serving.socket.shutdown().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "ext_authz connection ended");
     }
 }
 
-async fn answer_all(
-    service: impl Door,
-    mut connection: h2::server::Connection<Connection, Bytes>,
-    drain: Drain,
-) -> Result<(), h2::Error> {
-    let mut answers = FuturesUnordered::new();
-    let mut begun = pin!(drain.begun());
-    let mut draining = false;
-    poll_fn(|context: &mut Context<'_>| {
+/// One connection.
+struct Serving<D, S> {
+    service: D,
+    socket: S,
+    http2: http2::Connection,
+    input: Input,
+    /// The peer sends nothing more.
+    is_at_end: bool,
+    judging: Judging,
+    /// Set while the peer takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// What the peer did that ends the connection.
+    fault: Option<Fault>,
+}
+
+/// An answer to come, and the stream that it is for.
+type Later = Pin<Box<dyn Future<Output = (u32, Answer)> + Send>>;
+
+/// Requests that wait for something. One that is given up is dropped.
+struct Judging {
+    futures: FuturesUnordered<Abortable<Later>>,
+    by_stream: HashMap<u32, AbortHandle>,
+}
+
+impl<D: Door, S: AsyncRead + AsyncWrite + Unpin> Serving<D, S> {
+    /// Takes in what has come, answers it and sends the answers, until nothing more comes.
+    fn poll(&mut self, context: &mut Context<'_>, drains: bool) -> Poll<io::Result<()>> {
         loop {
-            if !draining && begun.as_mut().poll(context).is_ready() {
-                draining = true;
-                connection.graceful_shutdown();
-            }
-            // Reads all that has come, and writes all that was answered in the last turn.
-            while let Poll::Ready(accepted) = connection.poll_accept(context) {
-                match accepted {
-                    Some(Ok((request, respond))) => {
-                        answers.push(answer(service.clone(), request, respond));
-                    }
-                    Some(Err(error)) => return Poll::Ready(Err(error)),
-                    None => return Poll::Ready(Ok(())),
+            self.take();
+            while let Poll::Ready(Some(judged)) = self.judging.futures.poll_next_unpin(context) {
+                if let Ok((stream, answer)) = judged {
+                    self.judging.by_stream.remove(&stream);
+                    self.http2.answer(stream, answer.as_bytes());
                 }
             }
-            let mut answered = false;
-            while let Poll::Ready(Some(())) = answers.poll_next_unpin(context) {
-                answered = true;
+            // Then there may be requests in the input which were not taken.
+            let was_full = self.is_full();
+            let sent = self.send(context)?;
+            if let (Poll::Ready(()), Some(fault)) = (sent, self.fault) {
+                return Poll::Ready(Err(io::Error::other(fault)));
             }
-            if !answered {
+            if was_full {
+                ready!(sent);
+                continue;
+            }
+            let takes_more = !self.is_at_end && !self.http2.is_over();
+            if takes_more && let Poll::Ready(length) = self.input.fill(&mut self.socket, context) {
+                self.is_at_end = length? == 0;
+                self.http2.tick(now());
+                continue;
+            }
+            ready!(sent);
+            if !takes_more {
+                return Poll::Ready(Ok(()));
+            }
+            // Not before: what was sent when the drain began is served, were it the first that is read here.
+            if drains {
+                self.http2.drain();
+            }
+            if self.http2.out().is_empty() {
                 return Poll::Pending;
             }
         }
-    })
-    .await
-}
-
-/// Answers one request. A caller that goes away ends it.
-async fn answer(service: impl Door, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    if request.uri().path() != CHECK {
-        return refuse(respond, "12", "only envoy.service.auth.v3.Authorization/Check is served");
     }
-    let began = Instant::now();
-    let limits = service.limits();
-    let deadline = tokio::time::Instant::now() + patience(request.headers(), limits.longest_wait);
-    let limit = limits.max_request_bytes;
-    let received = match receive(request.into_body(), PREFIX + limit + 1).await {
-        Ok(received) => received,
-        Err(error) => return tracing::debug!(%error, "a Check was not received"),
-    };
-    let answer = total(service.answer(message(&received, limit), (began, deadline))).await;
-    reply(respond, answer.as_bytes());
+
+    /// Answers the requests that are in the input, and keeps those that cannot be answered yet.
+    fn take(&mut self) {
+        let mut bytes = self.input.bytes();
+        let limit = self.service.limits().max_request_bytes;
+        while self.http2.out().len() < MOST_UNSENT {
+            match self.http2.next(&mut bytes) {
+                Ok(None) => break,
+                Ok(Some(Event::Request(request))) => {
+                    let began = Instant::now();
+                    let message = call::message(&request, limit);
+                    match guarded(|| self.service.at_once(message, began)) {
+                        Ok(answer) => self.http2.answer(request.stream, answer.as_bytes()),
+                        Err(open) => self.judging.add(&self.service, request, (open, began)),
+                    }
+                }
+                Ok(Some(Event::GivenUp(stream))) => self.judging.give_up(stream),
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    bytes = &[];
+                    break;
+                }
+            }
+        }
+        let left = bytes.len();
+        self.input.leave(left);
+    }
+
+    fn is_full(&self) -> bool {
+        self.http2.out().len() >= MOST_UNSENT
+    }
+
+    /// Sends what there is. A peer that takes none of it for long is cut.
+    fn send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.http2.out().is_empty() {
+            let Poll::Ready(sent) =
+                Pin::new(&mut self.socket).poll_write(context, self.http2.out())
+            else {
+                let wait = || Box::pin(tokio::time::sleep(STALLED));
+                let stalled = self.stalled.get_or_insert_with(wait);
+                ready!(stalled.as_mut().poll(context));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            };
+            self.stalled = None;
+            match sent? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                length => self.http2.sent(length),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
-/// The answer, or a refusal where making it panicked: without any, Envoy's failure mode would decide.
-async fn total(answer: impl Future<Output = Answer>) -> Answer {
+impl Judging {
+    fn add<D: Door>(
+        &mut self,
+        service: &D,
+        request: Request<'_>,
+        (open, began): (D::Open, Instant),
+    ) {
+        let limits = service.limits();
+        let head = tokio::time::Instant::from_std(request.began);
+        let deadline = head + call::patience(request.timeout, limits.longest_wait);
+        let (service, stream) = (service.clone(), request.stream);
+        let request = Request { body: request.body.into_owned().into(), ..request };
+        let later: Later = Box::pin(async move {
+            let message = call::message(&request, limits.max_request_bytes);
+            let answer = service.later(message, open, (began, deadline));
+            (stream, total(answer).await)
+        });
+        let (handle, registration) = AbortHandle::new_pair();
+        self.futures.push(Abortable::new(later, registration));
+        self.by_stream.insert(stream, handle);
+    }
+
+    fn give_up(&mut self, stream: u32) {
+        if let Some(handle) = self.by_stream.remove(&stream) {
+            handle.abort();
+        }
+    }
+}
+
+/// The time of tokio, which tests can set.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// What looking at a question came to, or a refusal where that panicked: without any answer, Envoy's failure mode would decide.
+fn guarded<O>(look: impl FnOnce() -> Result<Answer, O>) -> Result<Answer, O> {
     // Doors share only what is replaced whole or grows by whole entries.
+    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| Ok(Answer::fault()))
+}
+
+/// The same for an answer that is waited for.
+async fn total(answer: impl Future<Output = Answer>) -> Answer {
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Answer::fault())
 }
 
-/// How long an answer may take: what Envoy waits, less what the way back takes, and never longer than `longest`.
-fn patience(headers: &HeaderMap, longest: Duration) -> Duration {
-    let timeout = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
-    match timeout.and_then(read_timeout) {
-        Some(timeout) => longest.min(timeout.mul_f64(0.9)),
-        None => longest,
-    }
-}
-
-/// At most eight digits and a unit.
-fn read_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
-    match unit {
-        "H" => Some(Duration::from_secs(count * 3600)),
-        "M" => Some(Duration::from_secs(count * 60)),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
-}
-
-/// The body, cut at `limit`: nothing behind it is kept, and what is left no longer fits its prefix.
-async fn receive(mut body: RecvStream, limit: usize) -> Result<Bytes, h2::Error> {
-    let Some(first) = body.data().await.transpose()? else { return Ok(Bytes::new()) };
-    body.flow_control().release_capacity(first.len())?;
-    if body.is_end_stream() {
-        return Ok(first);
-    }
-    let mut all = BytesMut::from(first);
-    while let Some(chunk) = body.data().await.transpose()? {
-        body.flow_control().release_capacity(chunk.len())?;
-        let room = limit.saturating_sub(all.len());
-        all.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-    }
-    Ok(all.freeze())
-}
-
-/// The one message behind its prefix. Whatever else there is cannot be judged, and is denied.
-fn message(received: &[u8], limit: usize) -> Result<&[u8], Malformed> {
-    let Some(([flag, length @ ..], message)) = received.split_first_chunk::<PREFIX>() else {
-        return Err(Malformed::Framing);
-    };
-    if *flag != 0 {
-        return Err(Malformed::Compressed);
-    }
-    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-    match (length > limit, length == message.len()) {
-        (false, true) => Ok(message),
-        // What is too large was cut behind the limit.
-        (true, _) if message.len() > limit => Err(Malformed::TooLarge),
-        (true | false, _) => Err(Malformed::Framing),
-    }
-}
-
-fn reply(mut respond: SendResponse<Bytes>, answer: &[u8]) {
-    let mut framed = BytesMut::with_capacity(PREFIX + answer.len());
-    framed.put_u8(0);
-    // An answer is some kilobytes at most. Were it longer than can be said, it must not be taken for an empty one.
-    framed.put_u32(u32::try_from(answer.len()).unwrap_or(u32::MAX));
-    framed.extend_from_slice(answer);
-    let sent = respond.send_response(head(), false).and_then(|mut stream| {
-        stream.send_data(framed.freeze(), false)?;
-        let mut trailers = HeaderMap::with_capacity(1);
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        stream.send_trailers(trailers)
-    });
-    if let Err(error) = sent {
-        tracing::debug!(%error, "an answer was not sent");
-    }
-}
-
-/// A gRPC error without a message: headers that are trailers.
-fn refuse(mut respond: SendResponse<Bytes>, status: &'static str, text: &'static str) {
-    let mut response = head();
-    response.headers_mut().insert("grpc-status", HeaderValue::from_static(status));
-    response.headers_mut().insert("grpc-message", HeaderValue::from_static(text));
-    if let Err(error) = respond.send_response(response, true) {
-        tracing::debug!(%error, "a refusal was not sent");
-    }
-    respond.send_reset(Reason::NO_ERROR);
-}
-
-fn head() -> Response<()> {
-    let mut response = Response::new(());
-    let grpc = HeaderValue::from_static("application/grpc");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
-    response
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::answer::{Mutations, allow};
-
-    #[tokio::test]
-    async fn a_door_that_panics_refuses() {
-        assert_eq!(total(async { panic!("on purpose") }).await, Answer::fault());
-        let answer = allow(&Mutations::default(), &[]);
-        assert_eq!(total(async { answer.clone() }).await, answer);
-    }
-}
+mod tests;

@@ -77,28 +77,9 @@ impl Outbound {
         let headers = [("content-type", HeaderText::encode("application/json"))];
         self.count(code, answer::deny(status, &headers, &body, &[("code", code)]))
     }
-}
 
-impl Door for Outbound {
-    fn limits(&self) -> CheckLimits {
-        self.0.limits
-    }
-
-    async fn answer(
-        &self,
-        message: Result<&[u8], Malformed>,
-        (_began, deadline): (Instant, tokio::time::Instant),
-    ) -> Answer {
-        let host = match Self::host(message) {
-            Ok(host) => host,
-            Err(malformed) => return self.refuse(RefusalStatus::BadRequest, malformed.code()),
-        };
-        let inner = &*self.0;
-        let mut bearer = inner.tokens.bearer(&host, inner.clock.now());
-        if let Bearer::Missing { .. } = bearer {
-            inner.tokens.ready(&host, inner.clock.now(), deadline).await;
-            bearer = inner.tokens.bearer(&host, inner.clock.now());
-        }
+    /// The answer that sends a call with its token.
+    fn with(&self, bearer: Bearer) -> Answer {
         match bearer {
             Bearer::NotNamed => {
                 self.count("not_named", answer::allow(&Mutations::default(), &[("token", "none")]))
@@ -117,5 +98,36 @@ impl Door for Outbound {
                 self.refuse(RefusalStatus::Unavailable, "outbound_token_unavailable")
             }
         }
+    }
+}
+
+impl Door for Outbound {
+    /// A host for which there is no token yet.
+    type Open = String;
+
+    fn limits(&self) -> CheckLimits {
+        self.0.limits
+    }
+
+    fn at_once(&self, message: Result<&[u8], Malformed>, _: Instant) -> Result<Answer, String> {
+        let host = match Self::host(message) {
+            Ok(host) => host,
+            Err(malformed) => return Ok(self.refuse(RefusalStatus::BadRequest, malformed.code())),
+        };
+        match self.0.tokens.bearer(&host, self.0.clock.now()) {
+            Bearer::Missing { .. } => Err(host),
+            bearer @ (Bearer::NotNamed | Bearer::Header { .. }) => Ok(self.with(bearer)),
+        }
+    }
+
+    async fn later(
+        &self,
+        _: Result<&[u8], Malformed>,
+        host: String,
+        (_, deadline): (Instant, tokio::time::Instant),
+    ) -> Answer {
+        let inner = &*self.0;
+        inner.tokens.ready(&host, inner.clock.now(), deadline).await;
+        self.with(inner.tokens.bearer(&host, inner.clock.now()))
     }
 }

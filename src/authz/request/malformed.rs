@@ -14,8 +14,10 @@ pub enum Malformed {
     /// It is compressed, which was not agreed on.
     #[error("the CheckRequest is compressed")]
     Compressed,
-    /// It is larger than it may be.
-    #[error("the CheckRequest is larger than extAuthz.maxRequestBytes")]
+    /// It is larger than it may be, or found no room beside the other calls on its connection.
+    #[error(
+        "the CheckRequest is larger than extAuthz.maxRequestBytes, or the calls on its connection hold too much"
+    )]
     TooLarge,
     /// The call holds no message, more than one, or half of one.
     #[error("the call does not hold exactly one message")]
