@@ -1,7 +1,7 @@
 # hopgate: everything a person or a CI machine runs. Needs Rust, Python 3 and make; what else is needed is installed
 # into HOPGATE_CACHE, pinned by version and hash, and nothing is written outside it and target/. The tests also need curl,
-# openssl, nginx, Java and Maven (for a Keycloak) and Go 1.26 (for an OPA, a Kubernetes API server, Helm and
-# Kustomize), the long ones containerd with runc and plugins of CNI, and buildah; on Debian, as root, all but Go are
+# openssl, nginx, Java and Maven (for a Keycloak) and Go 1.26 (for an OPA, a Kubernetes API server, Helm, Kustomize and
+# h2spec), the long ones containerd with runc and plugins of CNI, and buildah; on Debian, as root, all but Go are
 # installed with apt-get where they are missing.
 
 SHELL := /bin/bash

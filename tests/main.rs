@@ -41,6 +41,7 @@ mod explain;
 mod federation;
 mod fleet;
 mod hostile;
+mod http2;
 mod import;
 mod injection;
 mod istio;

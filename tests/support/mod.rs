@@ -50,6 +50,21 @@ pub fn cache() -> PathBuf {
     cache.join("hopgate")
 }
 
+/// What a variable names, or what a script of `tests/tools` puts into the cache.
+pub fn tool(variable: &str, script: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return path.into();
+    }
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tools").join(script);
+    let output = std::process::Command::new(&script)
+        .env("HOPGATE_CACHE", cache())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{} failed", script.display());
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
 /// An empty directory that goes away at the end of the test.
 pub struct Scratch(PathBuf);
 

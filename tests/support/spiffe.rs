@@ -8,6 +8,8 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use super::tool;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which library.
@@ -27,11 +29,11 @@ impl Library {
     /// Starts the program for one command.
     pub fn start(self, command: &str, socket: &Path, rest: &[&str]) -> Probe {
         let mut program = match self {
-            Self::Go => Command::new(installed("HOPGATE_SPIFFE_GO", "spiffe-go.sh")),
+            Self::Go => Command::new(tool("HOPGATE_SPIFFE_GO", "spiffe-go.sh")),
             Self::Python => {
                 let script =
                     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/spiffe/probe.py");
-                let library = installed("HOPGATE_SPIFFE_PYTHON", "spiffe-python.sh");
+                let library = tool("HOPGATE_SPIFFE_PYTHON", "spiffe-python.sh");
                 let mut program = Command::new("python3");
                 program.arg(script).env("PYTHONPATH", library).env("PYTHONDONTWRITEBYTECODE", "1");
                 program
@@ -76,19 +78,4 @@ impl Probe {
             }
         }
     }
-}
-
-/// Where the script of the tests' tools put it; it says itself when that cannot be.
-fn installed(variable: &str, script: &str) -> PathBuf {
-    if let Some(path) = std::env::var_os(variable) {
-        return path.into();
-    }
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tools").join(script);
-    let output = std::process::Command::new(&script)
-        .env("HOPGATE_CACHE", super::cache())
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{} failed", script.display());
-    String::from_utf8(output.stdout).unwrap().trim().into()
 }

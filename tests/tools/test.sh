@@ -63,6 +63,11 @@ if HOPGATE_SPIFFE_PYTHON=$("$root/tests/tools/spiffe-python.sh"); then
 else
   say "there is no Python library for SPIFFE: the tests that need it will fail"
 fi
+if HOPGATE_H2SPEC=$("$root/tests/tools/h2spec.sh"); then
+  export HOPGATE_H2SPEC
+else
+  say "there is no h2spec: the test that needs it will fail"
+fi
 if [ -n "${HOPGATE_LONG:-}" ]; then
   if HOPGATE_KUBE_NODE=$("$root/tests/tools/kube-node.sh"); then
     export HOPGATE_KUBE_NODE
