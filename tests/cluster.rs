@@ -71,7 +71,9 @@ async fn within() {
     revocation(&world).await;
     access(&world).await;
     probes(&world).await;
+    losses_are_seen(&world).await;
     restarts(&world).await;
+    fewer(&world).await;
     upgrade(&world, &helm).await;
     lost_control_plane(&world).await;
     uninstall(&world, &helm).await;
@@ -203,6 +205,27 @@ async fn probes(world: &World) {
     done("probes");
 }
 
+/// A request that is lost is seen: an application that is killed loses some, whatever stands in front of it.
+async fn losses_are_seen(world: &World) {
+    let load = Load::start(world).await;
+    load.more(20).await;
+    let pod = world.node.pod("payments").await;
+    tour::signal("-KILL", world.node.process(&pod, "app").await).await;
+    load.more(100).await;
+    let (answered, lost) = load.stop().await;
+    let end = Instant::now() + Duration::from_secs(120);
+    loop {
+        let container = world.node.pod("payments").await.container("app").clone();
+        if container["restartCount"] == 1 && container["ready"] == true {
+            break;
+        }
+        assert!(Instant::now() < end, "{container:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(!lost.is_empty() && lost.len() < answered, "{} of {answered}", lost.len());
+    done(&format!("an application that is killed: {} of {answered} requests lost", lost.len()));
+}
+
 /// Every pod of every service is replaced under load.
 async fn restarts(world: &World) {
     for name in ["payments", "orders", "web"] {
@@ -210,24 +233,48 @@ async fn restarts(world: &World) {
         load.more(50).await;
         world.node.kubectl(&format!("-n shop rollout restart deployment/{name}")).await;
         world.node.rolled_out("shop", name).await;
-        gone(world, "shop", name).await;
+        alone(world, name).await;
         load.more(100).await;
         let answered = load.end(&format!("rollout restart of {name}")).await;
         done(&format!("rollout restart of {name}: 0 of {answered} requests lost"));
     }
 }
 
-/// Until no pod of an application is on its way out.
-async fn gone(world: &World, namespace: &str, app: &str) {
-    let label = if namespace == "shop" { "app" } else { "app.kubernetes.io/component" };
-    let end = Instant::now() + Duration::from_secs(120);
+/// One of several pods is deleted under load, and then there are fewer of them.
+async fn fewer(world: &World) {
+    for name in ["payments", "orders", "web"] {
+        world.node.kubectl(&format!("-n shop scale --replicas=2 deployment/{name}")).await;
+    }
+    for name in ["payments", "orders", "web"] {
+        world.node.rolled_out("shop", name).await;
+    }
+    let load = Load::start(world).await;
+    load.more(50).await;
+    let list = world.node.kubectl("-n shop get pods -l app=orders -o name").await;
+    let first = list.lines().next().unwrap();
+    world.node.kubectl(&format!("-n shop delete --wait=false {first}")).await;
+    load.more(200).await;
+    world.node.rolled_out("shop", "orders").await;
+    for name in ["payments", "orders", "web"] {
+        world.node.kubectl(&format!("-n shop scale --replicas=1 deployment/{name}")).await;
+    }
+    for name in ["payments", "orders", "web"] {
+        alone(world, name).await;
+    }
+    load.more(100).await;
+    let answered = load.end("a deleted pod, and fewer of them").await;
+    done(&format!("a deleted pod, and fewer of them: 0 of {answered} requests lost"));
+}
+
+/// Until an application has one pod, and none that is still on its way out.
+async fn alone(world: &World, app: &str) {
+    let end = Instant::now() + Duration::from_secs(180);
     loop {
-        let list = world.node.get(&format!("pods -n {namespace} -l {label}={app}")).await;
-        let mut items = list["items"].as_array().unwrap().iter();
-        if items.all(|pod| pod["metadata"]["deletionTimestamp"].is_null()) {
+        let list = world.node.get(&format!("pods -n shop -l app={app}")).await;
+        if list["items"].as_array().unwrap().len() == 1 {
             return;
         }
-        assert!(Instant::now() < end, "pods of {app} do not go");
+        assert!(Instant::now() < end, "pods of {app} do not go: {list:#}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
@@ -259,7 +306,7 @@ async fn lost_control_plane(world: &World) {
     world.node.kubectl(&format!("-n shop {wait} accesspolicy/orders")).await;
     world.node.kubectl("-n shop rollout restart deployment/payments").await;
     world.node.rolled_out("shop", "payments").await;
-    gone(world, "shop", "payments").await;
+    alone(world, "payments").await;
     load.more(100).await;
     let answered = load.end("a deleted pod of the control plane").await;
     done(&format!("a deleted pod of the control plane: 0 of {answered} requests lost"));

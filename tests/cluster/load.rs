@@ -60,20 +60,21 @@ impl Load {
         }
     }
 
-    /// Stops, and panics if a single request was lost. Returns how many there were.
-    pub async fn end(mut self, what: &str) -> usize {
+    /// Stops. Returns how many requests there were, and what became of those that were lost.
+    pub async fn stop(mut self) -> (usize, Vec<String>) {
         self.shared.stop.store(true, Ordering::Release);
         while let Some(ended) = self.callers.join_next().await {
             ended.unwrap();
         }
-        let answered = self.answered();
-        let failures = self.shared.failures.lock().unwrap();
+        (self.answered(), std::mem::take(&mut self.shared.failures.lock().unwrap()))
+    }
+
+    /// Stops, and panics if a single request was lost. Returns how many there were.
+    pub async fn end(self, what: &str) -> usize {
+        let (answered, failures) = self.stop().await;
         let first: Vec<_> = failures.iter().take(12).collect();
-        assert!(
-            failures.is_empty(),
-            "{what}: {} of {answered} requests were lost: {first:#?}",
-            failures.len()
-        );
+        let lost = failures.len();
+        assert_eq!(lost, 0, "{what}: {lost} of {answered} requests were lost: {first:#?}");
         answered
     }
 }

@@ -463,7 +463,8 @@ async fn faults(steps: &mut Steps, world: &World) {
     steps.take("logs and decision logs", "no token in them", seen);
 }
 
-async fn signal(signal: &str, process: u32) {
+/// Sends a signal to a process of the node.
+pub async fn signal(signal: &str, process: u32) {
     let mut command = Command::new("kill");
     command.args([signal, &process.to_string()]);
     text(&run(command, "").await);
