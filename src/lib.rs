@@ -22,7 +22,7 @@
 //! ```text
 //! 5  main -> cli
 //! 4  cli -> anything below;  config -> the Config types of roots and services
-//! 3  sidecar, control, demo -> anything below
+//! 3  sidecar, control, demo, survey -> anything below
 //! 2  authz, authn, certs, ca, revocation, mesh, xds, kube, admin
 //! 1  policy -> identity
 //! 0  runtime, telemetry, proto
@@ -45,5 +45,6 @@ pub mod proto;
 pub mod revocation;
 pub mod runtime;
 pub mod sidecar;
+pub mod survey;
 pub mod telemetry;
 pub mod xds;

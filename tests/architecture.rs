@@ -76,6 +76,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "control",
         ],
     ),
+    ("survey", &["identity", "policy", "runtime", "mesh", "kube"]),
     (
         "config",
         &[
@@ -118,6 +119,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "sidecar",
             "control",
             "demo",
+            "survey",
             "config",
         ],
     ),

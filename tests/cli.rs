@@ -57,6 +57,8 @@ fn help_is_as_agreed() {
         &["ca", "status"],
         &["ca", "abort"],
         &["ca", "taint"],
+        &["check"],
+        &["status"],
         &["crds"],
         &["completions"],
     ] {

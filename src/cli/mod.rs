@@ -3,9 +3,12 @@
 //! stdout is data, stderr is talk. Exit codes: 0 yes, 1 no, 2 could not tell (a wrong argument, a file that cannot be
 //! used, a process that could not start).
 
+mod admin;
 mod ca;
 mod capture;
 mod cert;
+mod check;
+mod cluster;
 mod completions;
 mod control;
 mod crds;
@@ -20,6 +23,7 @@ mod operator;
 mod policy;
 mod revoke;
 mod sidecar;
+mod status;
 mod terminal;
 mod token;
 
@@ -90,6 +94,10 @@ enum Command {
     Crds(crds::CrdsArgs),
     /// Give the pods of manifests their gates
     Inject(inject::InjectArgs),
+    /// Say whether a cluster can have hopgate, and whether what is installed is well
+    Check(check::CheckArgs),
+    /// Show the workloads of a mesh: who they are, how they stand, what they decide
+    Status(status::StatusArgs),
     /// Send the connections of a pod through its gate
     Capture(capture::CaptureArgs),
     /// Print a completion script for a shell
@@ -117,6 +125,8 @@ pub fn main() -> ExitCode {
         Command::Revoke(args) => revoke::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Inject(args) => inject::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

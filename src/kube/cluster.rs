@@ -40,6 +40,24 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
 }
 
+/// As whom somebody looks at a cluster from their own machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Person {
+    /// A kubeconfig file. Without one, those that `KUBECONFIG` lists, or `~/.kube/config`, as for `kubectl`.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context in it, instead of the current one.
+    pub context: Option<String>,
+}
+
+/// Who runs this process, and so what may be done to have credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum User {
+    /// Nobody looks on: no program is run.
+    Service,
+    /// A person, whose kubeconfig may name the program that logs them in.
+    Person,
+}
+
 /// An API server. Cloning shares its connections.
 #[derive(Clone)]
 pub struct Cluster {
@@ -113,7 +131,34 @@ impl Cluster {
             Some(path) => from_file(path).await?,
             None => kube::Config::incluster().map_err(|e| ClusterError::NotInPod(e.into()))?,
         };
-        Self::with(&config, clock)
+        Self::with(&config, User::Service, clock)
+    }
+
+    /// The same for a person. What would weaken the connection is refused here, too; the program that a kubeconfig names
+    /// for logging in (`exec`) is run.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used.
+    pub async fn of_person(person: &Person, clock: &Clock) -> Result<Self, ClusterError> {
+        let Person { kubeconfig, context } = person;
+        let usual = || kubeconfig.clone().unwrap_or_else(|| PathBuf::from("of this machine"));
+        let fail = |source: KubeconfigError| ClusterError::Kubeconfig {
+            path: usual(),
+            source: source.into(),
+        };
+        let file = match kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let options = KubeConfigOptions { context: context.clone(), ..Default::default() };
+        let config = kube::Config::from_custom_kubeconfig(file.map_err(fail)?, &options).await;
+        Self::with(&config.map_err(fail)?, User::Person, clock)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The client, for the typed APIs of this module.
@@ -121,8 +166,8 @@ impl Cluster {
         self.client.clone()
     }
 
-    fn with(config: &kube::Config, clock: &Clock) -> Result<Self, ClusterError> {
-        check(config)?;
+    fn with(config: &kube::Config, user: User, clock: &Clock) -> Result<Self, ClusterError> {
+        check(config, user)?;
         let tls = Arc::new(Tls::new(config, clock.clone())?);
         let connect = tower::service_fn(move |uri: http::Uri| tls.connector().call(uri));
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
@@ -154,12 +199,12 @@ async fn from_file(path: &Path) -> Result<kube::Config, ClusterError> {
 }
 
 /// Refuses what would weaken the connection or does what nobody expects of a control plane.
-fn check(config: &kube::Config) -> Result<(), ClusterError> {
+fn check(config: &kube::Config, of: User) -> Result<(), ClusterError> {
     let user = &config.auth_info;
     for (field, set) in [
         ("insecure-skip-tls-verify", config.accept_invalid_certs),
         ("proxy-url", config.proxy_url.is_some()),
-        ("exec", user.exec.is_some()),
+        ("exec", of == User::Service && user.exec.is_some()),
         ("auth-provider", user.auth_provider.is_some()),
         ("username", user.username.is_some()),
         ("password", user.password.is_some()),

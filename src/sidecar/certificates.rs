@@ -189,15 +189,25 @@ pub(super) fn serve_sds(
     });
 }
 
-/// Readiness and the expiry gauge follow the certificate.
+fn unix_seconds(at: std::time::SystemTime) -> i64 {
+    let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Readiness and the gauges of its life follow the certificate.
 fn follow_certificate(
     mut identity: watch::Receiver<Option<Arc<WorkloadIdentity>>>,
     ready: ReadyFlag,
     metrics: &Metrics,
     drain: Drain,
 ) -> impl Future<Output = Result<(), std::convert::Infallible>> + use<> {
-    let expiry: Gauge = Gauge::default();
+    let (start, expiry): (Gauge, Gauge) = Default::default();
     metrics.register(|registry| {
+        registry.register(
+            "certs_start_timestamp_seconds",
+            "Since when the workload's certificate is good, in seconds since 1970; 0 without one",
+            start.clone(),
+        );
         registry.register(
             "certs_expiry_timestamp_seconds",
             "When the workload's certificate ends, in seconds since 1970; 0 without one",
@@ -206,18 +216,16 @@ fn follow_certificate(
     });
     async move {
         loop {
-            let until = identity.borrow_and_update().as_ref().map(|i| i.svid.leaf().not_after());
-            match until {
-                Some(end) => {
-                    let end = end.duration_since(std::time::SystemTime::UNIX_EPOCH);
-                    let seconds = end.map_or(0, |end| end.as_secs());
-                    expiry.set(i64::try_from(seconds).unwrap_or(i64::MAX));
-                    ready.met();
-                }
-                None => {
-                    expiry.set(0);
-                    ready.unmet("no valid certificate yet");
-                }
+            let life = identity.borrow_and_update().as_ref().map(|identity| {
+                let leaf = identity.svid.leaf();
+                (unix_seconds(leaf.not_before()), unix_seconds(leaf.not_after()))
+            });
+            let (begins, ends) = life.unwrap_or_default();
+            start.set(begins);
+            expiry.set(ends);
+            match life {
+                Some(_) => ready.met(),
+                None => ready.unmet("no valid certificate yet"),
             }
             tokio::select! {
                 changed = identity.changed() => if changed.is_err() {

@@ -10,7 +10,10 @@ use super::assigned::Assigned;
 use super::certificates::Certificates;
 use super::discovery::{Assignment, Memory};
 use super::reload::{Incoming, Origin, Reload, ReloadStatus};
-use super::{Config, Counts, Identity, InvalidResources, Resources, StartError, authn_metrics};
+use super::{
+    Config, Counts, Identity, InvalidResources, Resources, StartError, authn_metrics,
+    running_metrics,
+};
 use crate::authn::{
     self, HttpClient, HttpOptions, InvalidAnchor, KeyHandle, KeyRefresh, KeyStore, Verifier,
     WorkloadRoots,
@@ -73,6 +76,7 @@ impl Judging {
         let callers = authn::Resolver::new(keys.clone(), &verifier, clock.clone());
         let resolver = Resolver::new(callers, &gate);
         authn_metrics::register(metrics, &keys, &resolver, clock);
+        running_metrics::register(metrics, &gate);
         tasks.spawn("keys", key_task.run(tasks.drain()));
         if let Some(questions) = resolver.callers().questions() {
             tasks.spawn("questions", questions.run(tasks.drain()));

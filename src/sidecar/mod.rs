@@ -23,6 +23,7 @@ mod referenced;
 mod reload;
 mod resources;
 mod revocations;
+mod running_metrics;
 pub mod sds;
 mod sources;
 mod standing;

@@ -1,13 +1,16 @@
 //! The Helm chart: what it renders is what was agreed, a real API server takes it, and the product takes its configuration.
 
+mod check;
 mod configuration;
 mod crds;
 mod documents;
 mod manifests;
 mod renderings;
+mod rights;
 mod running;
 mod schema;
 mod server;
+mod status;
 mod webhooks;
 
 use crate::support::helm::{Helm, charts, text};

@@ -23,10 +23,10 @@ use crate::support::opa::free_port;
 const START: Duration = Duration::from_secs(60);
 
 /// A control plane as its pod would run.
-struct Running {
+pub(super) struct Running {
     process: Child,
-    port: u16,
-    admin: u16,
+    pub(super) port: u16,
+    pub(super) admin: u16,
     objects: Vec<Value>,
     directory: Scratch,
 }
@@ -34,7 +34,7 @@ struct Running {
 impl Running {
     /// Everything but the pod is applied; the pod's process runs here, as its service account. Its webhooks are asked
     /// about the other namespace.
-    async fn start(namespace: &Namespace, other: &Namespace, choice: &[&str]) -> Self {
+    pub(super) async fn start(namespace: &Namespace, other: &Namespace, choice: &[&str]) -> Self {
         let manifests = rendered(&Helm::new(), &namespace.name, choice);
         let mut objects = objects(&manifests);
         let webhooks = free_port();
@@ -103,7 +103,7 @@ impl Running {
         }
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
@@ -142,7 +142,7 @@ fn in_namespace(kubeconfig: &str, namespace: &str) -> String {
 }
 
 /// The init containers of a pod that is made in a namespace, once the webhook judges it.
-async fn injected(namespace: &Namespace) -> Vec<Value> {
+pub(super) async fn injected(namespace: &Namespace) -> Vec<Value> {
     let pod = json!({
         "metadata": { "generateName": "app-" },
         "spec": { "containers": [{ "name": "app", "image": "example.invalid/app:1" }] },

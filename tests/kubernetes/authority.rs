@@ -201,7 +201,7 @@ async fn a_throttled_or_restarting_api_server_loses_no_step() {
     let token = shop.token("control", "https://kubernetes.default.svc", None).await;
     let proxy = Proxy::start(&token).await;
     // The API server's own caches of rights are a moment behind.
-    let elsewhere = Namespace { name: "default".to_owned(), client: shop.client.clone() };
+    let elsewhere = shop.beside("default");
     while bind(&elsewhere, &proxy.kubeconfig).await.is_err() {}
     for fault in [Fault::Status(429), Fault::Broken] {
         proxy.plan(Method::GET, "/configmaps/", fault);

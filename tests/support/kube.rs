@@ -41,18 +41,29 @@ pub struct ApiServer {
 /// The API server; starts it if it does not run yet.
 pub fn server() -> &'static ApiServer {
     static SERVER: OnceLock<Result<ApiServer, String>> = OnceLock::new();
-    match SERVER.get_or_init(start) {
+    started(SERVER.get_or_init(|| start("")))
+}
+
+/// Another API server, for a test that looks at all there is in a cluster. Of one such test only.
+pub fn alone() -> &'static ApiServer {
+    static SERVER: OnceLock<Result<ApiServer, String>> = OnceLock::new();
+    started(SERVER.get_or_init(|| start("-alone")))
+}
+
+fn started(server: &Result<ApiServer, String>) -> &ApiServer {
+    match server {
         Ok(server) => server,
         Err(reason) => panic!("no Kubernetes API server: {reason}"),
     }
 }
 
-fn start() -> Result<ApiServer, String> {
+fn start(which: &str) -> Result<ApiServer, String> {
     let home = match std::env::var_os("HOPGATE_KUBE") {
         Some(home) => PathBuf::from(home),
         None => installed("HOPGATE_KUBE", HOME)?,
     };
-    let directory = std::env::temp_dir().join(format!("hopgate-kube-{}", std::process::id()));
+    let directory =
+        std::env::temp_dir().join(format!("hopgate-kube-{}{which}", std::process::id()));
     let port = free_port();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/kube-serve.sh");
     let mut process = Command::new(script)
@@ -84,21 +95,31 @@ pub struct Namespace {
     pub name: String,
     /// For whatever a test needs beside the calls below. Good for this test's runtime only.
     pub client: kube::Client,
+    server: &'static ApiServer,
 }
 
 impl Namespace {
     pub async fn new(prefix: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{prefix}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         // Starting takes seconds, and nothing else is done on this test's thread.
-        let server = server();
+        Self::on(server(), &name).await
+    }
+
+    /// One of exactly this name, in that cluster.
+    pub async fn on(server: &'static ApiServer, name: &str) -> Self {
         let file = kube::config::Kubeconfig::read_from(&server.kubeconfig).unwrap();
         let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await.unwrap();
         let client = kube::Client::try_from(config).unwrap();
-        let name = format!("{prefix}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let namespace = core::Namespace { metadata: named(&name), ..Default::default() };
+        let namespace = core::Namespace { metadata: named(name), ..Default::default() };
         let namespaces: Api<core::Namespace> = Api::all(client.clone());
         namespaces.create(&PostParams::default(), &namespace).await.unwrap();
-        Self { name, client }
+        Self { name: name.to_owned(), client, server }
+    }
+
+    /// Another one that is there already.
+    pub fn beside(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), client: self.client.clone(), server: self.server }
     }
 
     /// A namespace in an API server that knows hopgate's kinds.
@@ -220,7 +241,7 @@ impl Namespace {
     /// A kubeconfig of a service account of this namespace.
     pub async fn kubeconfig(&self, account: &str) -> String {
         let token = self.token(account, "https://kubernetes.default.svc", None).await;
-        let server = server();
+        let server = self.server;
         json!({
             "apiVersion": "v1",
             "kind": "Config",

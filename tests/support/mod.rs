@@ -10,6 +10,7 @@ pub mod jwt;
 pub mod keycloak;
 pub mod kube;
 pub mod kube_proxy;
+pub mod kubelet;
 pub mod made;
 pub mod mirror;
 pub mod nginx;

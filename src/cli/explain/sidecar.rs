@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::Site;
 use super::record::Record;
+use crate::cli::admin::AdminPages;
 use crate::identity::TrustDomain;
 use crate::policy::Workload;
 use crate::runtime::Address;
 use crate::sidecar::{AssignedPage, Resources, Sources};
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// All records that a sidecar keeps fit into this.
-const MAX_PAGE: usize = 8 * 1024 * 1024;
 
 /// What it answered.
 pub(super) struct Asked {
@@ -55,62 +53,21 @@ struct Decisions {
 
 /// Asks for the last record, or for that of one request.
 pub(super) fn ask(admin: &Address, request_id: Option<&str>) -> anyhow::Result<Asked> {
-    anyhow::ensure!(
-        admin.is_local(),
-        "--admin: the admin pages are on loopback addresses and unix sockets only"
-    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = client(admin)?;
-        let wanted: Vec<(&str, &str)> =
-            request_id.map(|id| ("request_id", id)).into_iter().chain([("limit", "1")]).collect();
-        let Decisions { mut decisions } = page(&client, admin, ("/decisions", &wanted)).await?;
+        let pages = AdminPages::new(admin, PATIENCE).context("--admin")?;
+        let one = request_id.map_or_else(String::new, |id| {
+            let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
+            format!("request_id={id}&")
+        });
+        let Decisions { mut decisions } = pages.json(&format!("/decisions?{one}limit=1")).await?;
         let record = decisions.pop().with_context(|| match request_id {
             Some(id) => format!("{admin}: no decision on request {id} is among the last that it keeps; its decision log may have it"),
             None => format!("{admin}: no decision was made yet"),
         })?;
-        let config: Config = page(&client, admin, ("/config", &[])).await?;
+        let config: Config = pages.json("/config").await?;
         Ok(Asked { record, page: config })
     })
-}
-
-fn client(admin: &Address) -> anyhow::Result<reqwest::Client> {
-    let builder = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
-    let builder = match admin {
-        Address::Tcp(_) => builder,
-        Address::Unix(path) => builder.unix_socket(path.clone()),
-    };
-    Ok(builder.build()?)
-}
-
-async fn page<T: serde::de::DeserializeOwned>(
-    client: &reqwest::Client,
-    admin: &Address,
-    (path, query): (&str, &[(&str, &str)]),
-) -> anyhow::Result<T> {
-    let host = match admin {
-        Address::Tcp(address) => address.to_string(),
-        Address::Unix(_) => "localhost".to_owned(),
-    };
-    let query: Vec<String> = query
-        .iter()
-        .map(|(name, value)| {
-            let value =
-                percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
-            format!("{name}={value}")
-        })
-        .collect();
-    let url = format!("http://{host}{path}?{}", query.join("&"));
-    let from = || format!("{admin}{path}");
-    let mut response = client.get(url).send().await.with_context(from)?;
-    anyhow::ensure!(response.status().is_success(), "{}: answers {}", from(), response.status());
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.with_context(from)? {
-        anyhow::ensure!(body.len() + chunk.len() <= MAX_PAGE, "{}: is too long", from());
-        body.extend_from_slice(&chunk);
-    }
-    let value: Value = serde_json::from_slice(&body).with_context(from)?;
-    serde_json::from_value(value).with_context(from)
 }
 
 impl Asked {

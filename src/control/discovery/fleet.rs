@@ -90,6 +90,8 @@ pub struct Connected {
     pub refused: Vec<(&'static str, Arc<str>, Refusal)>,
     /// The revision of the resources that are for it; `None` while that is not known.
     pub resources: Option<String>,
+    /// How many resources are for it, and how many of them it runs as they are now; `None` while that is not known.
+    pub programmed: Option<(usize, usize)>,
 }
 
 /// How far one version of one resource got.
@@ -260,6 +262,7 @@ impl Certificate {
 
 impl Connection {
     fn show(&self) -> Connected {
+        let programmed = self.programmed();
         let feed = self.feed.as_ref().map(SharedFeed::lock);
         let refused = feed.iter().flat_map(|feed| feed.refusals());
         Connected {
@@ -272,6 +275,7 @@ impl Connection {
                 .map(|(type_url, name, refusal)| (type_url, Arc::clone(name), refusal.clone()))
                 .collect(),
             resources: self.resources().map(|table| table.revision().to_owned()),
+            programmed,
         }
     }
 

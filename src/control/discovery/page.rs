@@ -17,8 +17,8 @@ use crate::xds::own::TRUST_BUNDLE_TYPE;
 
 use super::{Connected, Fleet, Published};
 
-/// How many sidecars `/config` lists.
-const MAX_LISTED: usize = 200;
+/// How many sidecars `/config` lists: those of a large mesh, a few megabytes.
+const MAX_LISTED: usize = 10_000;
 
 /// What the admin pages show of discovery.
 #[derive(Debug, Clone)]
@@ -72,8 +72,16 @@ impl FleetPage {
 }
 
 fn sidecar(connected: &Connected) -> Value {
-    let Connected { certificate, running, since, changed, unanswered, refused, resources } =
-        connected;
+    let Connected {
+        certificate,
+        running,
+        since,
+        changed,
+        unanswered,
+        refused,
+        resources,
+        programmed,
+    } = connected;
     json!({
         "id": certificate.id.as_str(),
         "version": running.version,
@@ -81,6 +89,7 @@ fn sidecar(connected: &Connected) -> Value {
         "authorityKeyId": running.authority_key_id,
         "podUid": running.pod_uid,
         "resources": resources,
+        "policies": programmed.map(|(told, running)| json!({ "told": told, "running": running })),
         "since": rfc3339(*since),
         "changed": rfc3339(*changed),
         "unanswered": unanswered,

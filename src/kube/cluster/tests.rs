@@ -144,7 +144,7 @@ async fn roots_that_the_cluster_replaces_are_read_again() {
     let mut config = kube::Config::new(format!("https://localhost:{port}").parse().unwrap());
     config.root_cert_file = Some(file.clone());
     let clock = Clock::manual(SystemTime::UNIX_EPOCH + ROOTS_AGE);
-    let cluster = Cluster::with(&config, &clock).unwrap();
+    let cluster = Cluster::with(&config, User::Service, &clock).unwrap();
     let ask = async || {
         let request = http::Request::get("/").body(Vec::new()).unwrap();
         cluster.client().request_text(request).await

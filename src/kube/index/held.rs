@@ -135,7 +135,8 @@ impl Held {
     }
 
     /// Whether it is for a pod of a namespace that it is for.
-    pub(super) fn selects(&self, pod: &Pod) -> bool {
+    #[must_use]
+    pub fn selects(&self, pod: &Pod) -> bool {
         match &self.read {
             Ok(Selector::Everyone) | Err(_) => true,
             Ok(Selector::Labels(labels)) => {

@@ -17,6 +17,7 @@ mod resources;
 mod seen;
 mod settings;
 mod skip;
+mod standing;
 mod volumes;
 mod wish;
 
@@ -30,6 +31,7 @@ pub use settings::{
     Settings, Unguarded,
 };
 pub use skip::Skip;
+pub use standing::{Injected, Standing};
 pub use wish::{DEFAULT_REVISION, INJECT, Namespace, Place, REVISION};
 
 use annotations::Overrides;

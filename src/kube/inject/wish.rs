@@ -54,12 +54,32 @@ impl Namespace {
     }
 }
 
+/// What is asked for a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// No gate, and why.
+    None(Skip),
+    /// A gate of this revision.
+    Gate(String),
+}
+
 /// Why this pod is not ours to inject; nothing if it is.
 pub(super) fn unwanted(
     seen: &Seen,
     namespace: &Namespace,
     settings: &Settings,
 ) -> Result<Option<Skip>, Refused> {
+    Ok(match asked(seen, namespace)? {
+        Asked::None(skip) => Some(skip),
+        Asked::Gate(asked) if asked != settings.injection.revision => {
+            Some(Skip::OtherRevision { asked })
+        }
+        Asked::Gate(_) => None,
+    })
+}
+
+/// What the labels of a pod and those of its namespace ask for.
+pub(super) fn asked(seen: &Seen, namespace: &Namespace) -> Result<Asked, Refused> {
     let label = wish(Place::Label, seen.label(INJECT))?;
     let annotation = wish(Place::Annotation, seen.annotation(INJECT))?;
     if let (Some(label), Some(annotation)) = (label, annotation)
@@ -71,14 +91,12 @@ pub(super) fn unwanted(
     let places =
         [(Place::Label, label), (Place::Annotation, annotation), (Place::Namespace, of_namespace)];
     match places.into_iter().find_map(|(place, wish)| Some((place, wish?))) {
-        None => return Ok(Some(Skip::NotAsked)),
-        Some((place, Wish::Disabled)) => return Ok(Some(Skip::OptedOut(place))),
+        None => return Ok(Asked::None(Skip::NotAsked)),
+        Some((place, Wish::Disabled)) => return Ok(Asked::None(Skip::OptedOut(place))),
         Some((_, Wish::Enabled)) => {}
     }
     let asked = seen.label(REVISION).or(namespace.labels.get(REVISION).map(String::as_str));
-    let asked = asked.unwrap_or(DEFAULT_REVISION);
-    Ok((asked != settings.injection.revision)
-        .then(|| Skip::OtherRevision { asked: asked.to_owned() }))
+    Ok(Asked::Gate(asked.unwrap_or(DEFAULT_REVISION).to_owned()))
 }
 
 fn wish(place: Place, value: Option<&str>) -> Result<Option<Wish>, Refused> {

@@ -12,10 +12,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Group, GroupKind, Loaded};
+use crate::cli::admin::AdminPages;
 use crate::identity::{JwtBundle, SpiffeId, TrustBundle, TrustDomain};
 use crate::runtime::Address;
-
-const MAX_PAGE: usize = 4 * 1024 * 1024;
 
 /// `/certificates`.
 #[derive(Debug, Deserialize)]
@@ -79,26 +78,7 @@ pub(in crate::cli) fn trusted(admin: &Address, timeout: Duration) -> anyhow::Res
 }
 
 async fn page(admin: &Address, timeout: Duration) -> anyhow::Result<Page> {
-    anyhow::ensure!(
-        admin.is_local(),
-        "the admin pages are on loopback addresses and unix sockets only"
-    );
-    let builder = reqwest::Client::builder().no_proxy().timeout(timeout);
-    let (builder, host) = match admin {
-        Address::Tcp(address) => (builder, address.to_string()),
-        Address::Unix(path) => (builder.unix_socket(path.clone()), "localhost".to_owned()),
-    };
-    let from = || format!("{admin}/certificates");
-    let url = format!("http://{host}/certificates");
-    let mut response = builder.build()?.get(url).send().await.with_context(from)?;
-    let status = response.status();
-    anyhow::ensure!(status.is_success(), "{}: answers {status}", from());
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.with_context(from)? {
-        anyhow::ensure!(body.len() + chunk.len() <= MAX_PAGE, "{}: is too long", from());
-        body.extend_from_slice(&chunk);
-    }
-    serde_json::from_slice(&body).context("/certificates is not what a sidecar answers")
+    AdminPages::new(admin, timeout)?.json("/certificates").await
 }
 
 fn certificates(pem: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {

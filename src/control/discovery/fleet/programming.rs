@@ -22,6 +22,16 @@ pub struct Programming {
     pub refusal: Option<(SpiffeId, Arc<str>)>,
 }
 
+/// How far one resource got at one sidecar.
+enum Standing {
+    /// It runs it as it is now.
+    Running,
+    /// It refuses it as it is now: why.
+    Refusing(Arc<str>),
+    /// It has said nothing of it as it is now.
+    Waiting,
+}
+
 /// Who is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::control) enum Audience {
@@ -89,26 +99,50 @@ impl Connection {
     }
 
     fn count_programmed(&self, all: &mut BTreeMap<Arc<str>, Programming>) {
-        let (Some(table), Some(feed)) = (self.resources(), &self.feed) else { return };
+        for (name, standing) in self.standings() {
+            let count = all.entry(name).or_default();
+            count.selected += 1;
+            match standing {
+                Standing::Running => count.running += 1,
+                Standing::Refusing(reason) => {
+                    count.refusing += 1;
+                    count.refusal.get_or_insert((self.certificate.id.clone(), reason));
+                }
+                Standing::Waiting => {}
+            }
+        }
+    }
+
+    /// How many resources are for it, and how many of them it runs; `None` while that is not known.
+    pub(super) fn programmed(&self) -> Option<(usize, usize)> {
+        self.resources()?;
+        let standings = self.standings();
+        let running =
+            standings.iter().filter(|(_, standing)| matches!(standing, Standing::Running)).count();
+        Some((standings.len(), running))
+    }
+
+    /// How far each resource got that is for it; none while that is not known.
+    fn standings(&self) -> Vec<(Arc<str>, Standing)> {
+        let (Some(table), Some(feed)) = (self.resources(), &self.feed) else { return Vec::new() };
         let feed = feed.lock();
         let refused: BTreeMap<&Arc<str>, &Refusal> = feed
             .refusals()
             .filter(|(type_url, ..)| *type_url == POLICY_RESOURCE_TYPE)
             .map(|(_, name, refusal)| (name, refusal))
             .collect();
-        for name in table.names() {
+        let standing = |name: &Arc<str>| {
             let version = table.version(name);
-            let count = all.entry(Arc::clone(name)).or_default();
-            count.selected += 1;
             if feed.has_acknowledged(POLICY_RESOURCE_TYPE, name, version.map(|v| &**v)) {
-                count.running += 1;
-            } else if let Some(refusal) = refused.get(name)
-                && refusal.version.as_ref() == version
-            {
-                count.refusing += 1;
-                let reason = (self.certificate.id.clone(), Arc::clone(&refusal.reason));
-                count.refusal.get_or_insert(reason);
+                return Standing::Running;
             }
-        }
+            match refused.get(name) {
+                Some(refusal) if refusal.version.as_ref() == version => {
+                    Standing::Refusing(Arc::clone(&refusal.reason))
+                }
+                Some(_) | None => Standing::Waiting,
+            }
+        };
+        table.names().map(|name| (Arc::clone(name), standing(name))).collect()
     }
 }
