@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hopgate::kube::crd::{DEFINITIONS, GROUP};
+use serde_json::Value;
 
 use crate::support::helm::Helm;
 use inside::Inside;
@@ -67,6 +68,7 @@ async fn within() {
     let world = World::new(node).await;
     assert_eq!(world.settle("alice", ALICES, "200 web > orders").await, "200 web > orders");
     done("pods of a labelled namespace serve behind their gates");
+    well(&world).await;
     tour::walk(&world).await;
     revocation(&world).await;
     access(&world).await;
@@ -116,6 +118,48 @@ async fn deploy(node: &Inside) {
         let wait = "wait --for=condition=Programmed --timeout=60s";
         node.kubectl(&format!("-n shop {wait} accesspolicy/{policy}")).await;
     }
+}
+
+/// `hopgate check` and `hopgate status`, by the ports that a real kubelet forwards.
+async fn well(world: &World) {
+    let checked = world.node.hopgate("check --output json").await;
+    let told: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let of = |check: &str| {
+        let mut all = told["checks"].as_array().unwrap().iter();
+        all.find(|one| one["check"] == check).unwrap_or_else(|| panic!("no {check}: {told:#}"))
+    };
+    assert_eq!(checked.status.code(), Some(0), "{told:#}");
+    for check in [
+        "control-plane/reached",
+        "webhooks/injection",
+        "webhooks/validation",
+        "workloads/connected",
+    ] {
+        assert_eq!(of(check)["level"], "ok", "{told:#}");
+    }
+    // The front door takes plaintext.
+    assert_eq!(of("plaintext/mesh-policy")["level"], "warning");
+
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let shown = world.node.hopgate("status -n shop --interval 500ms --output json").await;
+        let told: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        if shown.status.success() {
+            let workloads = told["workloads"].as_array().unwrap();
+            let ids: Vec<&str> = workloads.iter().map(|one| one["id"].as_str().unwrap()).collect();
+            let expected = ["orders", "payments", "web"];
+            assert_eq!(ids, expected.map(|name| format!("spiffe://demo.mesh/ns/shop/sa/{name}")));
+            for one in workloads {
+                assert_eq!(one["policies"]["told"], one["policies"]["running"], "{told:#}");
+                assert!(one["certificate"]["leftSeconds"].as_u64() > Some(60), "{told:#}");
+                assert!(one["revision"].is_string(), "{told:#}");
+            }
+            break;
+        }
+        assert!(Instant::now() < end, "{told:#}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    done("hopgate check, hopgate status");
 }
 
 /// Whom nobody trusts any more answers nobody, until it is lifted.

@@ -249,7 +249,7 @@ impl Workload {
                     self.says(&format!("its certificate is not renewed, and ends in {left} s"));
                 }
             }
-            (None, Some(_)) | (_, None) => self.says("does not tell of its certificate"),
+            (None, Some(_)) | (_, None) => self.says("does not tell since when and until when its certificate is good; is it of another version?"),
         }
         let is = |name: &str, value: f64| metrics.value(name).is_some_and(|held| held == value);
         if metrics.with("hopgate_sds_in_use", &[("state", "other")]) == Some(1.0) {

@@ -82,6 +82,13 @@ impl Inside {
         serde_json::from_str(&self.kubectl(&format!("get {what} -o json")).await).unwrap()
     }
 
+    /// A verb of hopgate that looks at the cluster, whatever it says.
+    pub async fn hopgate(&self, arguments: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hopgate"));
+        command.args(arguments.split_whitespace()).env("KUBECONFIG", self.kubeconfig());
+        run(command, "").await
+    }
+
     /// Helm, in the folder of the chart's parent.
     pub fn helm(&self, helm: &Helm, arguments: &str) -> String {
         let list: Vec<&str> = arguments.split_whitespace().collect();
