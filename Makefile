@@ -40,7 +40,8 @@ bench: need-cargo ## CPU per Check as a ratio to a bare server that always answe
 	$(BENCH) $(ARGS)
 	cargo bench --locked --bench decide
 	cargo bench --locked --bench ca
-	HOPGATE_KUBE=$$(tests/tools/kube.sh) cargo bench --locked --bench discovery
+	HOPGATE_KUBE=$$(tests/tools/kube.sh); export HOPGATE_KUBE
+	cargo bench --locked --bench discovery
 
 lint: need-cargo ## format, clippy and documentation, every warning an error
 	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || { \

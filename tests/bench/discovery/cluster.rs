@@ -15,6 +15,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::plane::KUBECONFIG;
 use super::sidecar::Progress;
 
 /// The namespace of all pods; they run as `s`.
@@ -31,24 +32,25 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the one in `HOPGATE_KUBE`, for a control plane in `directory`; `None` without one.
     pub async fn start(directory: &Path) -> Option<Self> {
-        let home = PathBuf::from(std::env::var_os("HOPGATE_KUBE")?);
+        let home = std::env::var_os("HOPGATE_KUBE").filter(|home| !home.is_empty())?;
+        let home = PathBuf::from(home);
         let data = directory.join("kube");
-        let ports: Vec<_> =
-            (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports = ports.iter().map(|port| port.local_addr().unwrap().port().to_string());
+        // All are held until all are known, so that they are different; then they are let go.
+        let held = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = held.each_ref().map(|port| port.local_addr().unwrap().port().to_string());
+        drop(held);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/kube-serve.sh");
         let mut process = Command::new(script)
             .arg(home)
             .arg(&data)
-            .args(ports.collect::<Vec<_>>())
+            .args(ports)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let said = BufReader::new(process.stdout.take().unwrap()).lines().next();
         assert_eq!(said.expect("the API server says that it is ready").unwrap(), "ready");
-        let kubeconfig = data.join("admin.kubeconfig");
-        std::os::unix::fs::symlink(&kubeconfig, directory.join("kubeconfig")).unwrap();
+        let kubeconfig = directory.join(KUBECONFIG);
         let file = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
         let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await.unwrap();
         let client = kube::Client::try_from(config).unwrap();

@@ -12,13 +12,18 @@ use hopgate::xds::own::{
     REISSUE_ORDER_TYPE, REVOKED_WORKLOAD_TYPE, ReissueOrder, RevokedWorkload, TRUST_BUNDLE_TYPE,
 };
 
+/// Where the bench's API server leaves what an administrator needs. It names files beside it.
+pub const KUBECONFIG: &str = "kube/admin.kubeconfig";
+
 pub fn serve(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut text = "trustDomain: bench.mesh\nlisten: \"127.0.0.1:0\"\ndirectory: ca\nserverNames: [localhost]\n"
             .to_owned();
-        if directory.join("kubeconfig").exists() {
-            text += "kubernetes: { kubeconfig: kubeconfig }\nresources: { rootNamespace: root }\n";
+        if directory.join(KUBECONFIG).exists() {
+            text += &format!(
+                "kubernetes: {{ kubeconfig: {KUBECONFIG} }}\nresources: {{ rootNamespace: root }}\n"
+            );
         }
         let mut config: Config = serde_saphyr::from_str(&text).unwrap();
         config.resolve(directory);
