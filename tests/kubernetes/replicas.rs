@@ -369,7 +369,7 @@ async fn who_is_out_of_touch_for_long_serves_nobody() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     clock.advance(Duration::from_secs(601));
     until(20, "its streams end", async || two.plane.fleet.size() == 0).await;
-    let renewal = Call {
+    let renewal = || Call {
         port: two.plane.port,
         trusts: &two.plane.bundle,
         certificate: Some(&identity.svid),
@@ -377,21 +377,11 @@ async fn who_is_out_of_touch_for_long_serves_nobody() {
         csr: csr(&PrivateKey::generate().unwrap(), |_| {}),
         seconds: 0,
     };
-    let refused = renewal.send(&clock).await.err().unwrap();
+    let refused = renewal().send(&clock).await.err().unwrap();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert!(refused.metadata().get("retry-after").is_some());
     proxies[1].down(false);
-    let again = async || {
-        let call = Call {
-            port: two.plane.port,
-            trusts: &two.plane.bundle,
-            certificate: Some(&identity.svid),
-            authorization: &[],
-            csr: csr(&PrivateKey::generate().unwrap(), |_| {}),
-            seconds: 0,
-        };
-        call.send(&clock).await.is_ok()
-    };
+    let again = async || renewal().send(&clock).await.is_ok();
     until(30, "it serves again", again).await;
     one.stop().await;
     two.stop().await;

@@ -85,12 +85,17 @@ impl AppProtocol {
     }
 }
 
-/// The ports at these addresses to which services lead, and what is spoken there. Where services say different things, it is
-/// requests if one says so: they are judged one by one, and bytes would pass rules that ask about requests.
+/// The ports at these addresses to which services of their namespace lead, and what is spoken there. Where services say
+/// different things, it is requests if one says so: they are judged one by one, and bytes would pass rules that ask about
+/// requests. Services of other namespaces do not count: whoever writes endpoints by hand there must not open a port here.
 #[must_use]
-pub fn served(services: &[Service], addresses: &[IpAddr]) -> BTreeMap<u16, AppProtocol> {
+pub fn served(
+    services: &[Service],
+    (namespace, addresses): (&str, &[IpAddr]),
+) -> BTreeMap<u16, AppProtocol> {
     let mut ports: BTreeMap<u16, AppProtocol> = BTreeMap::new();
-    for port in services.iter().flat_map(|service| &service.ports) {
+    let own = services.iter().filter(|service| service.namespace.as_str() == namespace);
+    for port in own.flat_map(|service| &service.ports) {
         let here = port.endpoints.iter().map(|endpoint| endpoint.address);
         for at in here.filter(|at| addresses.contains(&at.ip()) && !OWN_PORTS.contains(&at.port()))
         {
@@ -113,13 +118,15 @@ services:
       { port: 80, appProtocol: tcp, endpoints: [{ address: "10.0.0.1:8080" }, { address: "10.0.0.2:9090" }] },
       { port: 81, appProtocol: mysql, endpoints: [{ address: "[fd00::1]:3306" }, { address: "10.0.0.1:15021" }] }] }
   - { name: b, namespace: n, ports: [{ port: 80, name: http, endpoints: [{ address: "10.0.0.1:8080" }] }] }
+  - { name: c, namespace: other, ports: [{ port: 80, name: http, endpoints: [{ address: "10.0.0.1:9999" }, { address: "[fd00::1]:3306" }] }] }
 "#;
         let file: crate::mesh::captured::ServicesFile = serde_saphyr::from_str(text).unwrap();
         let domain = crate::identity::TrustDomain::parse("mesh.test").unwrap();
         let services = file.services(&domain).unwrap();
         let own = ["10.0.0.1", "fd00::1"].map(|ip| ip.parse().unwrap());
         let expected = [(8080, AppProtocol::Http), (3306, AppProtocol::ServerFirst)];
-        assert_eq!(served(&services, &own), expected.into());
+        assert_eq!(served(&services, ("n", &own)), expected.into());
+        assert_eq!(served(&services, ("nowhere", &own)), BTreeMap::new());
     }
 
     #[test]

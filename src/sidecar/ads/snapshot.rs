@@ -143,7 +143,7 @@ impl Snapshots {
         let mode = |number| known.mtls.mode(namespace, number);
         let mut ports: Vec<Port> =
             capture.ports.iter().map(|port| port.port(mode(port.port))).collect();
-        for (number, protocol) in served(&known.services, &capture.addresses) {
+        for (number, protocol) in served(&known.services, (namespace, &capture.addresses)) {
             match ports.iter_mut().find(|port| port.number == number) {
                 // Requests, if anybody says so.
                 Some(port) => port.protocol = port.protocol.min(protocol),
