@@ -145,12 +145,17 @@ struct Mesh {
 
 impl Mesh {
     async fn start() -> Self {
+        Self::with(&Clock::system()).await
+    }
+
+    /// `time` is the clock of the sidecar of `web`.
+    async fn with(time: &Clock) -> Self {
         let (directory, clock) = (Directory::new(), Clock::system());
         let plane = Plane::start(&directory, &clock).await;
         let operator = format!("unix:{}", directory.path("ca/operator.sock").display());
         let roots = directory.path("roots.pem");
         let (orders_sidecar, first) = Sidecar::start(&plane, "orders", &roots, &clock).await;
-        let (web_sidecar, second) = Sidecar::start(&plane, "web", &roots, &clock).await;
+        let (web_sidecar, second) = Sidecar::start(&plane, "web", &roots, time).await;
         let orders = Workload::start(ORDERS, SERVER, orders_sidecar.sds.clone()).await;
         orders.envoy.live().await;
         let place = Scratch::new("web");
@@ -324,31 +329,32 @@ async fn a_stuck_sidecar_is_named_and_going_back_leaves_the_old_root() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn going_back_after_the_new_root_signed_fails_no_request() {
-    let mesh = Mesh::start().await;
+    // The clock of `web` stands: its turn to replace its leaf does not come before it is let go.
+    let time = Clock::manual(Clock::system().now());
+    let mesh = Mesh::with(&time).await;
     mesh.both_connected().await;
     let before = mesh.status().await;
     let load = Load::start(mesh.web.listener("outbound|orders").await);
-    // Slowly, so that there is a moment in which one of the two has a leaf of the new root.
-    let order = ["rotate", "--within", "40s", "--without-absent", "--no-wait"];
-    let begun = mesh.ca(&order).await;
+    let begun = mesh.ca(&["rotate", "--within", "2s", "--without-absent", "--no-wait"]).await;
     assert_eq!(begun.status.code(), Some(0), "{}", text(&begun.stderr));
     let half = async || {
         let status = mesh.status().await;
         status["change"]["step"] == "reissuing" && status["done"] == 1
     };
-    for _ in 0..6 {
-        if eventually(half).await {
-            break;
-        }
-    }
-    let status = mesh.status().await;
-    assert_eq!(
-        (&status["change"]["step"], &status["done"]),
-        (&"reissuing".into(), &1.into()),
-        "{status}"
-    );
+    assert!(eventually(half).await, "{}", mesh.status().await);
     let new = svid(&mesh.plane).await;
-    let aborted = mesh.ca(&["abort", "--within", "2s"]).await;
+    let let_go = async {
+        let back = async || mesh.status().await["change"]["goingBack"] == true;
+        assert!(eventually(back).await, "{}", mesh.status().await);
+        loop {
+            time.set(Clock::system().now());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let aborted = tokio::select! {
+        aborted = mesh.ca(&["abort", "--within", "2s"]) => aborted,
+        () = let_go => unreachable!("it has no end"),
+    };
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let [good, failed] = load.end().await;
     let said = text(&aborted.stderr);
