@@ -51,6 +51,8 @@ pub(super) struct Entry {
     pub(super) plan: Plan,
     /// A look is under way: never two at once.
     out: bool,
+    /// It was asked for a look while one was under way: what that one brings may be older than the question.
+    again: bool,
     pub(super) withdrawn: bool,
     pub(super) fetches: u64,
     pub(super) failures: u64,
@@ -144,7 +146,10 @@ impl FederationHandle {
     /// Looks for a newer bundle of every trust domain now, whatever was planned.
     pub fn look_now(&self) {
         let now = self.shared.clock.now();
-        self.shared.entries().values_mut().for_each(|entry| entry.plan = Plan::new(now));
+        self.shared.entries().values_mut().for_each(|entry| {
+            entry.plan = Plan::new(now);
+            entry.again = entry.out;
+        });
         self.shared.changed.notify_one();
     }
 
@@ -274,7 +279,11 @@ impl Shared {
             }
         }
         let held = entry.held.as_ref().map(|kept| &kept.bundle);
-        entry.plan = entry.plan.next((held, failed), dice(), now);
+        entry.plan = if std::mem::take(&mut entry.again) {
+            Plan::new(now)
+        } else {
+            entry.plan.next((held, failed), dice(), now)
+        };
         self.publish(&mut entries, now);
     }
 
@@ -351,6 +360,7 @@ impl Entry {
             held,
             plan: Plan::new(now),
             out: false,
+            again: false,
             withdrawn: false,
             fetches: 0,
             failures: 0,
