@@ -1,7 +1,6 @@
 //! The process beside a workload: ext_authz, SDS and admin, composed.
 
 mod ads;
-mod any_server;
 mod assigned;
 mod authn_metrics;
 mod callers;

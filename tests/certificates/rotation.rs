@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use hopgate::identity::{PrivateKey, SpiffeId, X509Svid};
+use hopgate::identity::{AnyServer, JudgedServer, PrivateKey, SpiffeId, X509Svid};
 use hopgate::mesh;
 use hopgate::runtime::Clock;
 use hopgate::sidecar::Bound;
@@ -20,7 +20,6 @@ use tokio_rustls::client::TlsStream;
 use super::parts::{Call, Directory, Plane, csr, ders};
 use crate::discovery::workload::{ORDERS, SERVER, WEB, Workload, get};
 use crate::support::Scratch;
-use crate::support::any_server::AnyServer;
 use crate::support::envoy::{Envoy, eventually};
 
 /// A whole sidecar in this process.
@@ -221,11 +220,11 @@ async fn svid(plane: &Plane) -> X509Svid {
 /// A TLS connection with that certificate.
 async fn dial(to: SocketAddr, svid: &X509Svid) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(AnyServer::new(&provider))
+        .with_custom_certificate_verifier(JudgedServer::new(AnyServer))
         .with_client_auth_cert(svid.chain().to_vec(), svid.key().to_rustls())
         .unwrap();
     let name = rustls::pki_types::ServerName::try_from("http.hopgate.internal").unwrap();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hopgate::identity::{AnyServer, JudgedServer};
 use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -10,18 +11,17 @@ use tokio_rustls::TlsConnector;
 
 use super::service::Service;
 use super::workload::{ORDERS, SERVER, WEB, Workload, get};
-use crate::support::any_server::AnyServer;
 use crate::support::pki;
 
 /// A client that would resume with any ticket it was ever given, whatever its certificate has come to.
 fn connector(leaf: &pki::Leaf, tickets: &Resumption) -> TlsConnector {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivateKeyDer::try_from(leaf.key.serialize_der()).unwrap();
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(AnyServer::new(&provider))
+        .with_custom_certificate_verifier(JudgedServer::new(AnyServer))
         .with_client_auth_cert(vec![leaf.certificate.clone()], key)
         .unwrap();
     config.resumption = tickets.clone();

@@ -8,7 +8,7 @@ use envoy_types::ext_authz::v3::CheckResponseExt as _;
 use envoy_types::ext_authz::v3::pb::{
     Authorization, AuthorizationServer, CheckRequest, CheckResponse,
 };
-use hopgate::identity::{Leaf, SpiffeId};
+use hopgate::identity::{AnyServer, JudgedServer, Leaf, SpiffeId};
 use hopgate::mesh;
 use hopgate::runtime::Address;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -20,7 +20,6 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::Server;
 
 use crate::support::Scratch;
-use crate::support::any_server::AnyServer;
 use crate::support::envoy::Envoy;
 use crate::support::pki;
 
@@ -172,11 +171,11 @@ pub async fn dial(
     leaf: Option<&pki::Leaf>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(AnyServer::new(&provider));
+        .with_custom_certificate_verifier(JudgedServer::new(AnyServer));
     let config = match leaf {
         Some(leaf) => {
             let key = PrivateKeyDer::try_from(leaf.key.serialize_der()).unwrap();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hopgate::identity::{PrivateKey, X509Svid};
+use hopgate::identity::{AnyServer, JudgedServer, PrivateKey, X509Svid};
 use hopgate::proto::istio::IstioCertificateRequest;
 use hopgate::proto::istio::istio_certificate_service_client::IstioCertificateServiceClient;
 use hopgate::runtime::Clock;
@@ -17,7 +17,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::parts::{Plane, get};
-use crate::support::any_server::AnyServer;
 
 pub struct Thief {
     svid: X509Svid,
@@ -66,11 +65,11 @@ impl Thief {
     /// Remembers sessions, as clients do.
     fn connector(&self) -> TlsConnector {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(AnyServer::new(&provider))
+            .with_custom_certificate_verifier(JudgedServer::new(AnyServer))
             .with_client_auth_cert(self.svid.chain().to_vec(), self.svid.key().to_rustls())
             .unwrap();
         TlsConnector::from(Arc::new(config))

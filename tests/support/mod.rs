@@ -1,6 +1,5 @@
 //! Parts that several tests share.
 
-pub mod any_server;
 pub mod ask;
 pub mod directus;
 pub mod envoy;

@@ -1,13 +1,12 @@
 //! One look at a foreign bundle endpoint.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, header};
 
 use crate::authn::{HttpClient, HttpError, HttpOptions, Limits, Roots};
-use crate::identity::{InvalidSpiffeBundle, SpiffeBundle, TrustBundle, TrustDomain};
+use crate::identity::{InvalidSpiffeBundle, JudgedServer, SpiffeBundle, TrustBundle, TrustDomain};
 use crate::runtime::{Clock, FileError, read_bytes};
 
 use super::accept::NotNewer;
@@ -116,7 +115,7 @@ pub(super) async fn fetch(
             HttpOptions { ca_pem: Some(read_bytes(&path, MAX_ROOTS)?), ..HttpOptions::system() }
         }
         Recognised::Spiffe(server) => {
-            HttpOptions { roots: Roots::Judged(Arc::new(server)), ..HttpOptions::system() }
+            HttpOptions { roots: Roots::Judged(JudgedServer::new(server)), ..HttpOptions::system() }
         }
     };
     let client = HttpClient::new(&options)?;

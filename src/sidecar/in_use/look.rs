@@ -12,9 +12,8 @@ use tokio_rustls::TlsConnector;
 
 use super::InUseConfig;
 use super::judge::InUse;
-use crate::identity::{Leaf, WorkloadIdentity};
+use crate::identity::{AnyServer, JudgedServer, Leaf, WorkloadIdentity};
 use crate::mesh::Endpoint;
-use crate::sidecar::any_server::AnyServer;
 use crate::sidecar::envoy_admin::{DEADLINE, Failed, ask};
 
 /// Looks everywhere. The first place where the certificate is not in use decides.
@@ -109,12 +108,11 @@ fn number(serial: &str) -> &str {
 /// byte, and nothing is sent.
 async fn handshake(listener: SocketAddr, identity: &WorkloadIdentity) -> Result<InUse, Failed> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = Arc::new(AnyServer::new(Arc::clone(&provider)));
     let svid = &identity.svid;
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
+        .with_custom_certificate_verifier(JudgedServer::new(AnyServer))
         .with_client_auth_cert(svid.chain().to_vec(), svid.key().to_rustls())?;
     config.resumption = rustls::client::Resumption::disabled();
     let stream = TcpStream::connect(reachable(listener)).await?;

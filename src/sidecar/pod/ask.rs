@@ -17,9 +17,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::identity::{AnyServer, JudgedServer};
 use crate::mesh::probe::{Ask, HttpAsk, Probe, Scheme};
 use crate::sidecar::StartError;
-use crate::sidecar::any_server::AnyServer;
 
 /// The application's health answer is a few bytes; a larger message is something else.
 const MAX_MESSAGE: usize = 64 * 1024;
@@ -41,11 +41,11 @@ pub(super) struct Asker {
 impl Asker {
     pub(super) fn new() -> Result<Self, StartError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(StartError::Tls)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyServer::new(provider)))
+            .with_custom_certificate_verifier(JudgedServer::new(AnyServer))
             .with_no_client_auth();
         Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
     }

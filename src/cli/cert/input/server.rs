@@ -4,30 +4,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, Error, ProtocolVersion};
 use tokio::net::TcpStream;
+
+use crate::identity::{Judge, JudgedServer};
 
 use super::{Group, GroupKind, Loaded, ReadArgs};
 
-/// Takes every chain and remembers it. That the server holds the key of its leaf is still checked: else anybody could
-/// show anybody's certificate.
-#[derive(Debug)]
-struct Onlooker {
-    provider: CryptoProvider,
-    seen: Mutex<Vec<CertificateDer<'static>>>,
-}
+/// Takes every chain and remembers it.
+#[derive(Debug, Default)]
+struct Onlooker(Mutex<Vec<CertificateDer<'static>>>);
 
 pub(super) async fn ask((host, port): (&str, u16), args: &ReadArgs) -> anyhow::Result<Loaded> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let onlooker = Arc::new(Onlooker { provider: provider.clone(), seen: Mutex::default() });
-    let judge: Arc<dyn ServerCertVerifier> = Arc::<Onlooker>::clone(&onlooker);
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = JudgedServer::new(Onlooker::default());
+    let verifier = Arc::clone(&server);
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(judge)
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     config.alpn_protocols = args.alpn.iter().map(|name| name.clone().into_bytes()).collect();
@@ -41,7 +37,8 @@ pub(super) async fn ask((host, port): (&str, u16), args: &ReadArgs) -> anyhow::R
     };
     let shaken = tokio::time::timeout(args.timeout, shake).await;
     let shaken = shaken.with_context(|| format!("no handshake within {:?}", args.timeout))??;
-    let chain = std::mem::take(&mut *onlooker.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    let chain =
+        std::mem::take(&mut *server.judge().0.lock().unwrap_or_else(PoisonError::into_inner));
     let mut notes = Vec::new();
     match shaken {
         Ok(stream) => {
@@ -65,44 +62,11 @@ pub(super) async fn ask((host, port): (&str, u16), args: &ReadArgs) -> anyhow::R
     Ok(Loaded { place: String::new(), form: "TLS server", groups: vec![group], notes })
 }
 
-impl ServerCertVerifier for Onlooker {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = std::iter::once(end_entity)
-            .chain(intermediates)
-            .map(|certificate| certificate.clone().into_owned())
-            .collect();
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+impl Judge for Onlooker {
+    fn judge(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Result<(), Error> {
+        let shown = std::iter::once(leaf).chain(rest);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            shown.map(|certificate| certificate.clone().into_owned()).collect();
+        Ok(())
     }
 }
