@@ -47,6 +47,15 @@ impl Edge {
 
     /// With this policy and this provider beside API keys.
     pub async fn start(name: &str, policy: &str, sso: &str) -> Self {
+        Self::amended(name, (policy, sso), |_| ()).await
+    }
+
+    /// The same behind an Envoy with a bootstrap that somebody has changed.
+    async fn amended(
+        name: &str,
+        (policy, sso): (&str, &str),
+        amend: impl FnOnce(&mut Value),
+    ) -> Self {
         let keys = "apiVersion: hopgate.dev/v1alpha1\nkind: IdentityProvider\n\
              metadata: { name: keys, namespace: shop }\n\
              spec:\n  apiKeys: { file: keys.txt, prefix: hk_ }\n  from: [{ header: x-api-key }]\n";
@@ -81,7 +90,9 @@ impl Edge {
                 aliases: Vec::new(),
             },
         );
-        let envoy = Envoy::start(directory, &mesh::bootstrap(&mesh.unwrap()));
+        let mut bootstrap = mesh::bootstrap(&mesh.unwrap());
+        amend(&mut bootstrap);
+        let envoy = Envoy::start(directory, &bootstrap);
         let address = envoy.listener("edge|public").await;
         Self { address, envoy, _sidecar: sidecar, _tasks: tasks }
     }
@@ -190,4 +201,68 @@ async fn what_proves_nobody_reaches_nothing() {
     assert_eq!(edge.ask("POST", "/hook", &elsewhere).await, Err(401));
     let here = [("cookie", cookie.as_str()), ("origin", "https://shop.test")];
     assert!(edge.ask("POST", "/hook", &here).await.is_ok());
+}
+
+/// Makes Envoy trace by OpenTelemetry, to a collector that is not there.
+fn trace(bootstrap: &mut Value) {
+    let resources = &mut bootstrap["static_resources"];
+    let collector = json!({
+        "name": "collector",
+        "type": "STATIC",
+        "load_assignment": { "cluster_name": "collector", "endpoints": [{ "lb_endpoints": [{ "endpoint": {
+            "address": { "socket_address": { "address": "127.0.0.1", "port_value": 1 } },
+        } }] }] },
+    });
+    resources["clusters"].as_array_mut().unwrap().push(collector);
+    let listeners = resources["listeners"].as_array_mut().unwrap();
+    let edge = listeners.iter_mut().find(|listener| listener["name"] == "edge|public").unwrap();
+    let manager = &mut edge["filter_chains"][0]["filters"][0]["typed_config"];
+    assert!(manager["http_filters"].is_array(), "{manager}");
+    manager["tracing"] = json!({ "provider": {
+        "name": "envoy.tracers.opentelemetry",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+            "grpc_service": { "envoy_grpc": { "cluster_name": "collector" }, "timeout": "0.25s" },
+            "service_name": "edge",
+        },
+    } });
+}
+
+/// An Envoy that traces sends what its client says as `tracestate` in the head of its own question, byte for byte. No client
+/// may turn that question into an error, which the failure mode of the Envoy would decide, or end the connection on which
+/// those of others are answered.
+#[tokio::test]
+async fn no_client_spoils_the_question_of_its_gate() {
+    let issuer = Issuer::new();
+    let edge = Edge::amended("through-tracing", (POLICY, &issuer.provider()), trace).await;
+    let bearer = format!("Bearer {}", issuer.token(&json!({})));
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    // The second one is not shorter in the code of HPACK.
+    for long in ["x", "~"].map(|letter| format!("a={}", letter.repeat(55_000))) {
+        for (credential, expected) in [(bearer.as_str(), 200), ("Bearer nobody", 401)] {
+            let headers =
+                [("authorization", credential), ("traceparent", parent), ("tracestate", &long)];
+            let status = edge.send("GET", "/orders/7", &headers).await.status();
+            assert_eq!(status, expected, "{}", edge.envoy.log());
+        }
+    }
+    // Blanks around a value get through where a client speaks HTTP/2.
+    let stream = tokio::net::TcpStream::connect(edge.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async { connection.await.unwrap() });
+    for (credential, expected) in [(bearer.as_str(), 200), ("Bearer nobody", 401)] {
+        let request = axum::http::Request::get("http://shop.test/orders/7")
+            .header("authorization", credential)
+            .header("traceparent", parent)
+            .header("tracestate", "  a=1\t")
+            .body(())
+            .unwrap();
+        let mut client = client.clone().ready().await.unwrap();
+        let (response, _) = client.send_request(request, true).unwrap();
+        assert_eq!(response.await.unwrap().status(), expected, "{}", edge.envoy.log());
+    }
+    let resets = edge.envoy.admin("/stats?filter=upstream_rq_rx_reset").await.unwrap();
+    let of_gate = resets.lines().find(|line| line.contains("authz"));
+    assert!(of_gate.is_some_and(|line| line.ends_with(": 0")), "{resets}");
 }

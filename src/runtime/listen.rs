@@ -10,8 +10,11 @@ use std::str::FromStr;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
 use tonic::transport::server::Connected;
+
+/// How many connections may wait to be accepted at a unix socket; as many as tokio lets wait for TCP.
+const BACKLOG: u32 = 1024;
 
 /// Where to listen or connect: `127.0.0.1:9001`, or `unix:/run/hopgate/authz.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,9 +91,12 @@ impl Address {
                 if let Some(parent) = path.parent() {
                     std::fs::create_dir_all(parent).map_err(fail)?;
                 }
-                let listener = UnixListener::bind(path).map_err(fail)?;
+                let socket = UnixSocket::new_stream().map_err(fail)?;
+                socket.bind(path).map_err(fail)?;
                 let mode = std::fs::Permissions::from_mode(0o660);
                 std::fs::set_permissions(path, mode).map_err(fail)?;
+                // Not before: until now the mode was as the umask has it, and nobody could connect.
+                let listener = socket.listen(BACKLOG).map_err(fail)?;
                 Ok(Listener::Unix(listener, SocketFile(path.clone())))
             }
         }
@@ -358,6 +364,8 @@ mod tests {
         drop(listener);
         let second = address.bind().await.unwrap();
         assert_eq!(second.address().unwrap(), address);
+        let mode = std::fs::metadata(directory.join("a.sock")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
         drop(second);
         assert!(!directory.join("a.sock").exists());
         std::fs::write(directory.join("a.sock"), "text").unwrap();

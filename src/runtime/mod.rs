@@ -1,4 +1,4 @@
-//! Tasks, readiness, draining, listeners, files, questions to other servers and the clock: what every process here is
+//! Tasks, readiness, draining, listeners, places for connections, files, questions to other servers and the clock: what every process here is
 //! built on.
 
 mod ask;
@@ -8,6 +8,7 @@ mod dice;
 mod file;
 mod http_listener;
 mod listen;
+mod places;
 mod ready;
 mod tasks;
 mod watch;
@@ -23,6 +24,7 @@ pub use file::{
 };
 pub use http_listener::HttpListener;
 pub use listen::{Address, BindError, Connection, Incoming, InvalidAddress, Listener, PeerUser};
+pub use places::{ConnectionCounts, Place, PlaceCounts, Places, Usage};
 pub use ready::{Ready, ReadyFlag};
 pub use tasks::{Drain, TaskEnded, Tasks};
 pub use watch::{FileWatch, WatchError};

@@ -18,6 +18,12 @@ impl Drain {
         Self::default()
     }
 
+    /// One that begins with this one, or alone.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
     /// Begins to drain.
     pub fn begin(&self) {
         self.0.cancel();

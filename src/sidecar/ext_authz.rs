@@ -11,7 +11,6 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::task::JoinSet;
 
 use super::grpc;
 use crate::authz::{
@@ -19,12 +18,14 @@ use crate::authz::{
 };
 use crate::proto::answer::Answer;
 use crate::proto::check::Check;
-use crate::runtime::{Drain, Listener};
+use crate::runtime::{Drain, Listener, PlaceCounts, Places};
 use crate::telemetry::{DecisionLog, Metrics};
 
 /// How often what was learned may show that something else has to be asked: keys, then a server, then
 /// other engines.
 const MAX_ROUNDS: usize = 4;
+/// Connections at once. An Envoy has one or two per core; behind a door for many, idle ones make room for each other.
+const MAX_CONNECTIONS: usize = 1024;
 /// Room for a usual record, in bytes.
 const RECORD: usize = 640;
 
@@ -237,25 +238,10 @@ pub(super) trait Door: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Answer> + Send;
 
     /// Serves connections until the drain begins, then lets requests in flight finish.
-    async fn serve(self, listener: Listener, drain: Drain) -> io::Result<()> {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok(connection) => {
-                        connections.spawn(grpc::serve(self.clone(), connection, drain.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "ext_authz connection not accepted");
-                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    }
-                },
-                Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                () = drain.begun() => break,
-            }
-        }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
-        Ok(())
+    async fn serve(self, listener: Listener, drain: Drain, counts: PlaceCounts) -> io::Result<()> {
+        let places = Places::new(MAX_CONNECTIONS, drain, counts);
+        places
+            .serve(listener, |connection, place| grpc::serve(self.clone(), connection, place))
+            .await
     }
 }

@@ -25,20 +25,24 @@ use tokio::time::Sleep;
 use super::ext_authz::Door;
 use crate::proto::answer::Answer;
 use crate::proto::http2::{self, Event, Fault, Request};
-use crate::runtime::Drain;
+use crate::runtime::{Place, Usage};
 use input::Input;
 
 /// Answers that wait to be sent, in bytes, beyond which no more requests are taken.
 const MOST_UNSENT: usize = 64 * 1024;
 /// A peer that takes nothing of what it is sent for so long is cut.
 const STALLED: Duration = Duration::from_secs(60);
+/// How long a peer may take for what it has to finish: its greeting, a request, room for an answer. Longer than any proxy waits
+/// for an answer. It is looked at as often, so it may take up to twice as long.
+const UNFINISHED: Duration = Duration::from_secs(10);
 
-/// Serves one connection until the peer closes it; once the drain begins, no new request is taken.
+/// Serves one connection until the peer closes it; once it has to leave its place, no new request is taken.
 pub(super) async fn serve(
     service: impl Door,
     socket: impl AsyncRead + AsyncWrite + Unpin,
-    drain: Drain,
+    place: Place,
 ) {
+    let drain = place.leave();
     let limit = service.limits().max_request_bytes;
     let mut serving = Serving {
         http2: http2::Connection::new(call::check(limit), now()),
@@ -47,7 +51,11 @@ pub(super) async fn serve(
         input: Input::new(),
         is_at_end: false,
         judging: Judging { futures: FuturesUnordered::new(), by_stream: HashMap::new() },
+        place,
+        read: now(),
+        usage: Usage::Mute,
         stalled: None,
+        unfinished: None,
         fault: None,
     };
     let mut begun = pin!(drain.begun());
@@ -74,8 +82,15 @@ struct Serving<D, S> {
     /// The peer sends nothing more.
     is_at_end: bool,
     judging: Judging,
+    place: Place,
+    /// When something was last read.
+    read: Instant,
+    /// Whether something was asked, and when: never that something is.
+    usage: Usage,
     /// Set while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Set where the peer has had something to finish: for a while rather than from one request to the next.
+    unfinished: Option<Pin<Box<Sleep>>>,
     /// What the peer did that ends the connection.
     fault: Option<Fault>,
 }
@@ -90,13 +105,25 @@ struct Judging {
 }
 
 impl<D: Door, S: AsyncRead + AsyncWrite + Unpin> Serving<D, S> {
-    /// Takes in what has come, answers it and sends the answers, until nothing more comes.
     fn poll(&mut self, context: &mut Context<'_>, drains: bool) -> Poll<io::Result<()>> {
+        loop {
+            if let Poll::Ready(ended) = self.turn(context, drains) {
+                return Poll::Ready(ended);
+            }
+            let is_busy = !self.judging.by_stream.is_empty();
+            self.place.tell(if is_busy { Usage::Busy } else { self.usage });
+            ready!(self.hurry(context));
+        }
+    }
+
+    /// Takes in what has come, answers it and sends the answers, until nothing more comes.
+    fn turn(&mut self, context: &mut Context<'_>, drains: bool) -> Poll<io::Result<()>> {
         loop {
             self.take();
             while let Poll::Ready(Some(judged)) = self.judging.futures.poll_next_unpin(context) {
                 if let Ok((stream, answer)) = judged {
                     self.judging.by_stream.remove(&stream);
+                    self.http2.tick(now());
                     self.http2.answer(stream, answer.as_bytes());
                 }
             }
@@ -113,7 +140,8 @@ impl<D: Door, S: AsyncRead + AsyncWrite + Unpin> Serving<D, S> {
             let takes_more = !self.is_at_end && !self.http2.is_over();
             if takes_more && let Poll::Ready(length) = self.input.fill(&mut self.socket, context) {
                 self.is_at_end = length? == 0;
-                self.http2.tick(now());
+                self.read = now();
+                self.http2.tick(self.read);
                 continue;
             }
             ready!(sent);
@@ -122,10 +150,33 @@ impl<D: Door, S: AsyncRead + AsyncWrite + Unpin> Serving<D, S> {
             }
             // Not before: what was sent when the drain began is served, were it the first that is read here.
             if drains {
+                self.http2.tick(now());
                 self.http2.drain();
             }
             if self.http2.out().is_empty() {
                 return Poll::Pending;
+            }
+        }
+    }
+
+    /// Ends what the peer does not finish. Ready once there is something to send for that.
+    fn hurry(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.unfinished.is_none() {
+                if !self.http2.is_unfinished(self.judging.by_stream.len()) {
+                    return Poll::Pending;
+                }
+                self.unfinished = Some(Box::pin(tokio::time::sleep(UNFINISHED)));
+            }
+            let Some(sleep) = &mut self.unfinished else { return Poll::Pending };
+            ready!(sleep.as_mut().poll(context));
+            self.unfinished = None;
+            let (now, sent) = (now(), self.http2.out().len());
+            self.http2.tick(now);
+            let since = now.checked_sub(UNFINISHED).unwrap_or(now);
+            self.fault = self.http2.end_unfinished(since).err().or(self.fault);
+            if self.http2.out().len() > sent {
+                return Poll::Ready(());
             }
         }
     }
@@ -138,6 +189,7 @@ impl<D: Door, S: AsyncRead + AsyncWrite + Unpin> Serving<D, S> {
             match self.http2.next(&mut bytes) {
                 Ok(None) => break,
                 Ok(Some(Event::Request(request))) => {
+                    self.usage = Usage::Idle(self.read.into());
                     let began = Instant::now();
                     let message = call::message(&request, limit);
                     match guarded(|| self.service.at_once(message, began)) {

@@ -62,7 +62,9 @@ pub use workload_api::{CallerUsers, WorkloadApi, WorkloadApiConfig};
 use crate::authn::Tokens;
 use crate::authz::Gate;
 use crate::certs;
-use crate::runtime::{Address, BindError, Clock, Ready, ReadyFlag, TaskEnded, Tasks, WatchError};
+use crate::runtime::{
+    Address, BindError, Clock, ConnectionCounts, Ready, ReadyFlag, TaskEnded, Tasks, WatchError,
+};
 use crate::telemetry::{DecisionLog, LogTarget, Metrics};
 use ads::Ads;
 use certificates::{Certificates, serve_sds};
@@ -202,19 +204,15 @@ impl Bound {
         let parts = (&judging.gate, certificates.as_ref(), &standing);
         let around = (&ready, &clock, &metrics);
         let withdrawn = revocations::start((&config, id), parts, around, &mut tasks)?;
-        let mut addresses = Vec::new();
         let service = ExtAuthz::new(
             Arc::clone(&judging.gate),
             log.clone(),
             judging.resolver.clone(),
             (&metrics, config.check_limits()),
         );
-        let doors = open_doors(&config, &service, &mut tasks).await?;
-        for address in &config.ext_authz.listen {
-            let listener = address.bind().await?;
-            addresses.push(listener.address().map_err(StartError::Address)?);
-            tasks.spawn("ext_authz", service.clone().serve(listener, drain.clone()));
-        }
+        let connections = count_connections(&metrics);
+        let doors = (&service, &connections);
+        let (addresses, doors) = open_doors(&config, doors, &mut tasks).await?;
         let parts = (&judging.gate, certificates.as_ref(), standing);
         let (sds, ads) = serve_envoy(&config, parts, around, &mut tasks).await?;
         let (ads_status, envoy_drain) = ads.map(|ads| (ads.status, ads.drain)).unzip();
@@ -229,7 +227,7 @@ impl Bound {
             &mut tasks,
         )
         .await?;
-        let tokens = outbound(&config, &clock, &metrics, &mut tasks).await?;
+        let tokens = outbound(&config, &clock, (&metrics, &connections), &mut tasks).await?;
         let pod = match &config.pod {
             Some(pod) => Some(pod::start(pod, (&ready, &metrics), &mut tasks).await?),
             None => None,
@@ -311,30 +309,37 @@ async fn serve_envoy(
     Ok((Some(address), ads))
 }
 
-/// The doors of proxies that do not ask by gRPC.
+/// The doors of those who ask: Envoys by gRPC, and other proxies by HTTP.
 async fn open_doors(
     config: &Config,
-    service: &ExtAuthz,
+    (service, connections): (&ExtAuthz, &ConnectionCounts),
     tasks: &mut Tasks,
-) -> Result<Vec<(String, Address)>, StartError> {
-    let mut addresses = Vec::new();
+) -> Result<(Vec<Address>, Vec<(String, Address)>), StartError> {
+    let (mut addresses, mut doors) = (Vec::new(), Vec::new());
+    for address in &config.ext_authz.listen {
+        let listener = address.bind().await?;
+        addresses.push(listener.address().map_err(StartError::Address)?);
+        let served = service.clone().serve(listener, tasks.drain(), connections.of("ext_authz"));
+        tasks.spawn("ext_authz", served);
+    }
     for config in &config.doors {
         let door = HttpDoor::new(config.clone(), service.clone());
         for address in &config.listen {
             let listener = address.bind().await?;
             let address = listener.address().map_err(StartError::Address)?;
-            addresses.push((config.name.clone(), address));
-            tasks.spawn("door", door.clone().serve(listener, tasks.drain()));
+            doors.push((config.name.clone(), address));
+            let served = door.clone().serve(listener, tasks.drain(), connections.of("http"));
+            tasks.spawn("door", served);
         }
     }
-    Ok(addresses)
+    Ok((addresses, doors))
 }
 
 /// The door that gives outgoing calls their tokens.
 async fn outbound(
     config: &Config,
     clock: &Clock,
-    metrics: &Metrics,
+    (metrics, connections): (&Metrics, &ConnectionCounts),
     tasks: &mut Tasks,
 ) -> Result<Option<(Address, Tokens)>, StartError> {
     let Some(OutboundConfig { listen, tokens }) = &config.outbound else { return Ok(None) };
@@ -345,7 +350,7 @@ async fn outbound(
     let listener = listen.bind().await?;
     let address = listener.address().map_err(StartError::Address)?;
     let door = Outbound::new(tokens.clone(), clock.clone(), config.check_limits(), metrics);
-    tasks.spawn("outbound", door.serve(listener, tasks.drain()));
+    tasks.spawn("outbound", door.serve(listener, tasks.drain(), connections.of("outbound")));
     Ok(Some((address, tokens)))
 }
 
@@ -359,6 +364,17 @@ fn open_log(config: &DecisionLogConfig) -> Result<DecisionLog, StartError> {
             config.path.as_ref().map_or_else(|| "stdout".to_owned(), |p| p.display().to_string());
         StartError::DecisionLog { path, source }
     })
+}
+
+fn count_connections(metrics: &Metrics) -> ConnectionCounts {
+    let counts = ConnectionCounts::default();
+    metrics.register(|registry| {
+        let help = "Connections of those who ask about requests, by door";
+        registry.register("sidecar_connections", help, counts.open.clone());
+        let help = "Connections closed because a door had too many: the one that was idle for longest, or a new one";
+        registry.register("sidecar_connections_closed", help, counts.closed.clone());
+    });
+    counts
 }
 
 fn count_lost_lines(metrics: &Metrics, log: &DecisionLog) {

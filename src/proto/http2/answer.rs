@@ -14,8 +14,6 @@ const TRAILERS: &[u8] = b"\x00\x0bgrpc-status\x010";
 /// The same head, with `grpc-status: 12` and a text.
 const NOT_SERVED: &[u8] =
     b"\x88\x0f\x10\x10application/grpc\x00\x0bgrpc-status\x0212\x00\x0cgrpc-message";
-/// `:status: 431`, Request Header Fields Too Large (RFC 6585, section 5).
-const TOO_LARGE: &[u8] = b"\x08\x03431";
 
 /// The head of an answer whose message follows.
 #[inline]
@@ -50,11 +48,6 @@ pub(super) fn put_not_served(out: &mut Vec<u8>, stream: u32, text: &str) {
     block.push(u8::try_from(text.len()).unwrap_or(0));
     block.extend_from_slice(text.as_bytes());
     put(out, (HEADERS, END_HEADERS | END_STREAM), stream, &block);
-}
-
-/// An answer to a head that is larger than it may be.
-pub(super) fn put_too_large(out: &mut Vec<u8>, stream: u32) {
-    put(out, (HEADERS, END_HEADERS | END_STREAM), stream, TOO_LARGE);
 }
 
 pub(super) fn prefix(message: &[u8]) -> [u8; PREFIX] {

@@ -1,9 +1,12 @@
 //! Header blocks in parts: RFC 9113, section 4.3.
 
+use std::time::Instant;
+
 use super::frame::{Code, END_HEADERS, END_STREAM, Fault, Frame, HAS_PRIORITY, fault};
 
-/// The longest block, compressed. The list in it may be about as large.
-const LONGEST: usize = 32 * 1024;
+/// The longest block, compressed. An Envoy that traces passes on what its client sent as `tracestate`, whatever its size: were
+/// that too much, a client could end the connection on which all others are judged.
+pub(super) const LONGEST: usize = 256 * 1024;
 /// Frames without bytes do not make it longer, but there could be many.
 const MOST_PARTS: usize = 32;
 
@@ -13,13 +16,14 @@ pub(super) struct Part {
     stream: u32,
     bytes: Vec<u8>,
     parts: usize,
+    pub(super) began: Instant,
     /// Nothing follows the block.
     pub(super) ends: bool,
 }
 
 impl Part {
-    pub(super) fn new(stream: u32, fragment: &[u8], ends: bool) -> Self {
-        Self { stream, bytes: fragment.to_vec(), parts: 1, ends }
+    pub(super) fn new(stream: u32, fragment: &[u8], (ends, began): (bool, Instant)) -> Self {
+        Self { stream, bytes: fragment.to_vec(), parts: 1, began, ends }
     }
 
     /// With the next frame; `Ok` once it is whole.

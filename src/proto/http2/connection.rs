@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use super::answer::{PREFIX, put_end, put_not_served, put_start, put_too_large, put_whole};
+use super::answer::{PREFIX, put_end, put_not_served, put_start, put_whole};
 use super::block::{self, Part};
 use super::flow::{Receiving, Sending};
 use super::frame::{self, ACK, Code, END_HEADERS, END_STREAM, Fault, Frame, fault};
@@ -15,6 +15,8 @@ use super::streams::{Stream, Streams};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Room for bodies that are being received or judged, beside two of the largest.
 const ROOM: usize = 64 * 1024 * 1024;
+/// How much of a list of fields is looked at. What is needed of it stands at its begin.
+const LOOKED_AT: usize = 32 * 1024;
 
 /// The one method that is served.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +61,8 @@ enum Phase {
     /// Settings come next.
     Greeting,
     Open,
-    /// The peer was told to go, and has not said that it heard it.
-    LastCall,
+    /// The peer was told to go, then, and has not said that it heard it.
+    LastCall(Instant),
     /// Streams behind this one are ignored.
     Leaving(u32),
     Failed,
@@ -83,6 +85,7 @@ pub struct Connection {
     receiving: Receiving,
     sending: Sending,
     waste: u32,
+    began: Instant,
     now: Instant,
     /// When the peer was last forgiven what it wasted.
     forgiven: Instant,
@@ -108,6 +111,7 @@ impl Connection {
             receiving: Receiving::new(settings::CONNECTION_WINDOW),
             sending: Sending::new(settings::USUAL_WINDOW),
             waste: 0,
+            began: now,
             now,
             forgiven: now,
             out,
@@ -122,10 +126,7 @@ impl Connection {
         if self.phase == Phase::Failed {
             return Ok(None);
         }
-        self.advance(input).inspect_err(|fault| {
-            self.phase = Phase::Failed;
-            frame::put_goaway(&mut self.out, self.last, fault.code, fault.why);
-        })
+        self.advance(input).inspect_err(|fault| self.fail(*fault))
     }
 
     /// Answers a request with one message. Does nothing if the peer has given it up.
@@ -140,7 +141,7 @@ impl Connection {
             put_end(&mut self.out, id);
             self.sending.take(length);
         } else {
-            self.streams.wait(id, stream, message);
+            self.streams.wait((id, self.now), stream, message);
             self.streams.send(&mut self.out, &mut self.sending, self.peer);
         }
     }
@@ -151,9 +152,17 @@ impl Connection {
         &self.out
     }
 
-    /// So much of it was sent.
+    /// So much of it was sent. Answers that waited for it may come next.
     pub fn sent(&mut self, length: usize) {
         self.out.drain(..length.min(self.out.len()));
+        if self.out.is_empty() {
+            self.streams.send(&mut self.out, &mut self.sending, self.peer);
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.phase = Phase::Failed;
+        frame::put_goaway(&mut self.out, self.last, fault.code, fault.why);
     }
 
     fn advance<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
@@ -234,7 +243,7 @@ impl Connection {
         if frame.has(END_HEADERS) {
             return self.fields(frame.stream, fragment, ends);
         }
-        self.part = Some(Part::new(frame.stream, fragment, ends));
+        self.part = Some(Part::new(frame.stream, fragment, (ends, self.now)));
         Ok(None)
     }
 
@@ -245,8 +254,7 @@ impl Connection {
         block: &[u8],
         ends: bool,
     ) -> Result<Option<Event<'a>>, Fault> {
-        let room = usize::try_from(settings::MAX_HEADER_LIST).unwrap_or(usize::MAX);
-        let mut head = Head::new(self.method.path.as_bytes(), room);
+        let mut head = Head::new(self.method.path.as_bytes(), LOOKED_AT);
         let decoded = self.decoder.decode(block, |name, value| head.take(name, value));
         decoded.ok_or(fault(Code::Compression, "a header block cannot be decoded"))?;
         if let Some(stream) = self.streams.get(id) {
@@ -265,10 +273,6 @@ impl Connection {
             return Err(fault(Code::Protocol, "streams are opened out of order, or again"));
         }
         self.last = id;
-        if head.is_too_large {
-            put_too_large(&mut self.out, id);
-            return self.refused(id, ends);
-        }
         let is_empty = head.content_length.is_none_or(|length| length == 0);
         if !head.is_request() || (ends && !is_empty) {
             return self.reset(id, Code::Protocol);
@@ -379,3 +383,4 @@ impl Connection {
 mod control;
 #[cfg(test)]
 mod tests;
+mod unfinished;

@@ -37,6 +37,8 @@ pub enum Code {
     FrameSize = 0x6,
     /// The stream was refused before anything was done for it.
     RefusedStream = 0x7,
+    /// The stream is not needed any more.
+    Cancel = 0x8,
     /// The state of the header compression is lost.
     Compression = 0x9,
     /// The peer asks for too much work.

@@ -8,9 +8,10 @@ use super::table::Table;
 
 /// Integers beyond this are not read: no length or index of ours comes near (section 5.1).
 const LARGEST: usize = 1 << 24;
-/// What one block may put into the table. A list of fields that is taken has less; two bytes that name a long entry put all of
-/// it there anew.
-const MOST_KEPT: usize = 64 * 1024;
+/// How many bytes of names one block may take out of the tables to put them there anew: two bytes can name a long entry.
+const MOST_COPIED: usize = 64 * 1024;
+/// Longer texts are rare: the room that undoing their code took is given back.
+const USUAL_TEXT: usize = 16 * 1024;
 
 /// Decodes the header blocks of one connection, in their order.
 #[derive(Debug)]
@@ -18,8 +19,8 @@ pub(super) struct Decoder {
     table: Table,
     name: Vec<u8>,
     value: Vec<u8>,
-    /// What the block put into the table.
-    kept: usize,
+    /// Bytes of names that the block copied within the table.
+    copied: usize,
 }
 
 /// Where a text stands.
@@ -32,7 +33,7 @@ enum Text<'a> {
 impl Decoder {
     /// A decoder whose dynamic table has at most this size, which is what the peer was told.
     pub(super) fn new(table: usize) -> Self {
-        Self { table: Table::new(table), name: Vec::new(), value: Vec::new(), kept: 0 }
+        Self { table: Table::new(table), name: Vec::new(), value: Vec::new(), copied: 0 }
     }
 
     /// Hands out the fields of one whole block. After nothing, the table is not the peer's any more, and the connection
@@ -43,7 +44,7 @@ impl Decoder {
         mut field: impl FnMut(&[u8], &[u8]),
     ) -> Option<()> {
         let mut may_resize = true;
-        self.kept = 0;
+        self.copied = 0;
         while let Some(first) = block.first().copied() {
             match first {
                 0x80.. => {
@@ -63,6 +64,11 @@ impl Decoder {
             }
             may_resize = false;
         }
+        for text in [&mut self.name, &mut self.value] {
+            if text.capacity() > USUAL_TEXT {
+                *text = Vec::new();
+            }
+        }
         Some(())
     }
 
@@ -78,7 +84,14 @@ impl Decoder {
         // Of a field that is kept, the text is put together before others leave the table: its name may be theirs.
         let mut kept = if keep { self.table.blank() } else { Vec::new() };
         let name = match name {
-            None => self.table.get(index)?.0,
+            None => {
+                let name = self.table.get(index)?.0;
+                if keep {
+                    self.copied += name.len();
+                    (self.copied <= MOST_COPIED).then_some(())?;
+                }
+                name
+            }
             Some(Text::Here(text)) => text,
             Some(Text::Decoded) => &self.name,
         };
@@ -87,13 +100,14 @@ impl Decoder {
             Text::Decoded => &self.value,
         };
         field(name, value);
-        if keep {
-            self.kept += name.len() + value.len();
-            (self.kept <= MOST_KEPT).then_some(())?;
+        if keep && self.table.takes(name.len() + value.len()) {
             kept.extend_from_slice(name);
             kept.extend_from_slice(value);
             let length = name.len();
             self.table.insert(kept, length);
+        } else if keep {
+            // One that is larger than the table leaves it empty (section 4.4).
+            self.table.clear();
         }
         Some(())
     }

@@ -1,5 +1,6 @@
 //! Settings: RFC 9113, section 6.5.
 
+use super::block::LONGEST;
 use super::flow::LARGEST;
 use super::frame::{self, Code, Fault, MAX_PAYLOAD, SETTINGS, fault, put_window_update};
 
@@ -8,7 +9,6 @@ pub(super) const MAX_STREAMS: u32 = 4096;
 /// Room for a usual request with a body, per stream, and for many of them per connection.
 pub(super) const STREAM_WINDOW: u32 = 1024 * 1024;
 pub(super) const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-pub(super) const MAX_HEADER_LIST: u32 = 32 * 1024;
 /// What every window is until something else is agreed on.
 pub(super) const USUAL_WINDOW: u32 = 65_535;
 /// The size of the decoder's dynamic table: the one that needs no setting.
@@ -65,11 +65,13 @@ impl Peer {
 
 /// What the peer is told first.
 pub(super) fn greet(out: &mut Vec<u8>) {
+    // Larger lists are taken, if their blocks are not.
+    let list = u32::try_from(LONGEST).unwrap_or(LARGEST);
     let mut payload = Vec::new();
     for (name, value) in [
         (MAX_CONCURRENT_STREAMS, MAX_STREAMS),
         (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
-        (MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST),
+        (MAX_HEADER_LIST_SIZE, list),
     ] {
         payload.extend_from_slice(&name.to_be_bytes());
         payload.extend_from_slice(&value.to_be_bytes());

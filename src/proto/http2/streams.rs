@@ -10,13 +10,17 @@ use super::flow::{Receiving, Sending};
 use super::head::Head;
 use super::settings::{Peer, STREAM_WINDOW};
 
+/// Bytes that are to be sent, beyond which answers wait where they are: a peer that makes room for thousands of them at once
+/// takes them one by one.
+const MOST_OUT: usize = 64 * 1024;
+
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) receiving: Receiving,
     pub(super) sending: Sending,
     pub(super) head: Kept,
-    /// When its head came.
+    /// When its head came; of an answer that waits, since when it does.
     pub(super) began: Instant,
     /// Bytes of the body, kept or not.
     pub(super) received: u64,
@@ -26,7 +30,7 @@ pub(super) struct Stream {
     pub(super) is_cut: bool,
     /// The request is whole.
     pub(super) has_ended: bool,
-    /// Bytes of the body that are kept, here or by the one who answers.
+    /// Bytes of the body that are kept, here or by the one who answers; then of the answer, while it has to wait.
     charge: usize,
     /// The answer, where it has to wait for the peer, and how much of it was sent.
     unsent: Vec<u8>,
@@ -81,7 +85,8 @@ pub(super) struct Streams {
     by_id: HashMap<u32, Stream, foldhash::fast::RandomState>,
     /// Streams with an answer and room for it, which wait for room on the connection.
     queue: VecDeque<u32>,
-    /// Bytes of bodies that are kept, and how many may be.
+    /// Bytes of bodies and answers that are kept, and beyond how many no body is. An answer always is: it is small where its
+    /// body was not kept.
     charge: usize,
     room: usize,
 }
@@ -117,7 +122,7 @@ impl Streams {
         Some(stream)
     }
 
-    /// Bytes of bodies that are kept.
+    /// Bytes of bodies and answers that are kept.
     #[cfg(test)]
     pub(super) fn charge(&self) -> usize {
         self.charge
@@ -137,7 +142,7 @@ impl Streams {
     #[inline]
     pub(super) fn charge_for(&mut self, id: u32, length: usize) -> Option<&mut Stream> {
         let stream = self.by_id.get_mut(&id).filter(|stream| !stream.is_cut)?;
-        if length > self.room - self.charge {
+        if length > self.room.saturating_sub(self.charge) {
             self.charge -= stream.charge;
             stream.charge = 0;
             stream.body = Vec::new();
@@ -147,6 +152,15 @@ impl Streams {
         self.charge += length;
         stream.charge += length;
         Some(stream)
+    }
+
+    /// Those that wait for the peer since before `since`: for the rest of a request, or for room for an answer.
+    pub(super) fn unfinished(&self, since: Instant) -> Vec<u32> {
+        let late = |stream: &Stream| !stream.is_asked() && stream.began < since;
+        let mut late: Vec<u32> =
+            self.by_id.iter().filter(|(_, stream)| late(stream)).map(|(id, _)| *id).collect();
+        late.sort_unstable();
+        late
     }
 
     /// Changes all windows by as much as the peer changed the first size of each; nothing where one gets too large.
@@ -170,19 +184,22 @@ impl Streams {
     }
 
     /// Keeps an answer until there is room for it. Its head was sent.
-    pub(super) fn wait(&mut self, id: u32, mut stream: Stream, message: &[u8]) {
+    pub(super) fn wait(&mut self, (id, now): (u32, Instant), mut stream: Stream, message: &[u8]) {
+        stream.began = now;
         stream.unsent = Vec::with_capacity(PREFIX + message.len());
         stream.unsent.extend_from_slice(&prefix(message));
         stream.unsent.extend_from_slice(message);
-        // Its body was judged.
-        stream.charge = 0;
+        // Its body was judged; the answer takes its place.
+        stream.charge = stream.unsent.len();
+        self.charge += stream.charge;
         queue(&mut self.queue, id, &mut stream);
         self.by_id.insert(id, stream);
     }
 
-    /// Sends what there is room for, each stream in its turn. Every turn sends something, or is the last.
+    /// Sends what there is room for, each stream in its turn. Every turn sends something, or is the last. What `out` has no
+    /// place for stays in the queue.
     pub(super) fn send(&mut self, out: &mut Vec<u8>, connection: &mut Sending, peer: Peer) {
-        while connection.room() > 0 {
+        while connection.room() > 0 && out.len() < MOST_OUT {
             let Some(id) = self.queue.pop_front() else { return };
             let Some(stream) = self.by_id.get_mut(&id) else { continue };
             stream.is_queued = false;

@@ -47,15 +47,15 @@ impl Table {
         entry.text.split_at_checked(entry.name)
     }
 
-    /// Adds a field. One that is larger than the table leaves it empty (section 4.4).
-    pub(super) fn insert(&mut self, mut text: Vec<u8>, name: usize) {
+    /// True where a field of this length is not larger than the table.
+    pub(super) fn takes(&self, length: usize) -> bool {
+        length + OVERHEAD <= self.room
+    }
+
+    /// Adds a field that it takes.
+    pub(super) fn insert(&mut self, text: Vec<u8>, name: usize) {
         let size = text.len() + OVERHEAD;
         self.make_room(size);
-        if size > self.room {
-            text.clear();
-            self.spare = text;
-            return;
-        }
         self.size += size;
         self.entries.push_front(Entry { text, name });
     }
@@ -75,6 +75,12 @@ impl Table {
         std::mem::take(&mut self.spare)
     }
 
+    /// Drops all entries.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.size = 0;
+    }
+
     fn make_room(&mut self, size: usize) {
         while self.size + size > self.room {
             let Some(oldest) = self.entries.pop_back() else { return };
@@ -82,6 +88,13 @@ impl Table {
             self.spare = oldest.text;
             self.spare.clear();
         }
+    }
+
+    /// How many bytes the texts of all entries take, used or not.
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> usize {
+        self.entries.iter().map(|entry| entry.text.capacity()).sum::<usize>()
+            + self.spare.capacity()
     }
 
     #[cfg(test)]

@@ -15,14 +15,13 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use super::asked::{Asked, unread};
 use super::config::{DoorConfig, DoorProxy};
 use super::reply::{fault, reply};
 use crate::authz::{Abilities, DoorFault, Malformed, Question};
-use crate::runtime::{Connection, Drain, Listener};
+use crate::runtime::{Connection, Drain, Listener, Place, PlaceCounts, Places, Usage};
 use crate::sidecar::ext_authz::{Door as _, ExtAuthz};
 
 /// What a request may have at most before it is read. Proxies allow their clients less.
@@ -31,7 +30,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// A connection that sends no whole head for so long is closed. Longer than nginx keeps an idle connection to an upstream,
 /// so that it is not closed under a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Connections at once; more wait to be accepted.
+/// Connections at once. A proxy keeps some dozens; one that is idle makes room for a new one.
 const MAX_CONNECTIONS: usize = 4096;
 /// How long Envoy waits for the answer, in milliseconds.
 const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
@@ -56,30 +55,13 @@ impl HttpDoor {
         self,
         listener: Listener,
         drain: Drain,
+        counts: PlaceCounts,
     ) -> io::Result<()> {
-        let mut connections = JoinSet::new();
-        loop {
-            let has_room = connections.len() < MAX_CONNECTIONS;
-            tokio::select! {
-                accepted = listener.accept(), if has_room => match accepted {
-                    Ok(connection) => {
-                        connections.spawn(self.clone().connection(connection, drain.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, door = self.config.name, "connection not accepted");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                },
-                Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                () = drain.begun() => break,
-            }
-        }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
-        Ok(())
+        let places = Places::new(MAX_CONNECTIONS, drain, counts);
+        places.serve(listener, |connection, place| self.clone().connection(connection, place)).await
     }
 
-    async fn connection(self, connection: Connection, drain: Drain) {
+    async fn connection(self, connection: Connection, place: Place) {
         let address = match connection.peer_address() {
             Ok(address) => address,
             // Gone already.
@@ -87,7 +69,12 @@ impl HttpDoor {
         };
         let is_proxy = self.config.is_proxy(address);
         let caller: Caller = address.map(|address| address.ip().to_canonical().to_string().into());
-        let service = service_fn(|request| self.respond(request, caller.clone(), is_proxy));
+        let drain = place.leave();
+        let service = service_fn(|request| {
+            place.tell(Usage::Busy);
+            let response = self.respond(request, caller.clone(), is_proxy);
+            response.inspect(|_| place.tell(Usage::Idle(tokio::time::Instant::now())))
+        });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)

@@ -22,13 +22,13 @@ impl Connection {
             Phase::Open => {
                 frame::put_goaway(&mut self.out, LARGEST, Code::NoError, "");
                 frame::put(&mut self.out, (frame::PING, 0), 0, &LAST_CALL);
-                self.phase = Phase::LastCall;
+                self.phase = Phase::LastCall(self.now);
             }
             Phase::Preface(_) | Phase::Greeting => {
                 frame::put_goaway(&mut self.out, 0, Code::NoError, "");
                 self.phase = Phase::Leaving(0);
             }
-            Phase::LastCall | Phase::Leaving(_) | Phase::Failed => {}
+            Phase::LastCall(_) | Phase::Leaving(_) | Phase::Failed => {}
         }
     }
 
@@ -77,11 +77,16 @@ impl Connection {
         self.waste(1)?;
         if !frame.has(ACK) {
             frame::put(&mut self.out, (frame::PING, ACK), 0, &content);
-        } else if self.phase == Phase::LastCall && content == LAST_CALL {
-            frame::put_goaway(&mut self.out, self.last, Code::NoError, "");
-            self.phase = Phase::Leaving(self.last);
+        } else if matches!(self.phase, Phase::LastCall(_)) && content == LAST_CALL {
+            self.leave();
         }
         Ok(())
+    }
+
+    /// Takes no new requests.
+    pub(super) fn leave(&mut self) {
+        frame::put_goaway(&mut self.out, self.last, Code::NoError, "");
+        self.phase = Phase::Leaving(self.last);
     }
 
     pub(super) fn window_update<'a>(

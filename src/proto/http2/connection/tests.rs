@@ -4,6 +4,7 @@ mod faults;
 mod flow;
 mod hostile;
 mod leaving;
+mod unfinished;
 
 use super::*;
 use crate::proto::http2::frame::{
@@ -73,8 +74,17 @@ fn hear(connection: &mut Connection, bytes: &[u8]) -> Result<Vec<Heard>, Code> {
     Ok(heard)
 }
 
-/// Takes what is to be sent, as frames.
+/// Takes all that is to be sent, as frames.
 fn sent(connection: &mut Connection) -> Vec<Sent> {
+    let mut frames = Vec::new();
+    while !connection.out().is_empty() {
+        frames.extend(sent_at_once(connection));
+    }
+    frames
+}
+
+/// Takes what is to be sent at once, as frames.
+fn sent_at_once(connection: &mut Connection) -> Vec<Sent> {
     let mut frames = Vec::new();
     let mut rest = connection.out();
     while let Some((head, behind)) = rest.split_first_chunk::<9>() {

@@ -187,10 +187,10 @@ fn what_no_encoder_sends_is_refused() {
 
 /// Two bytes that put four thousand into the table, again and again.
 #[test]
-fn a_block_puts_only_so_much_into_the_table() {
+fn a_block_copies_only_so_much_within_the_table() {
     let name = vec![b'n'; 4000];
     let first = [&[0x40, 0x7f, 0xa1, 0x1e][..], &name, &[0]].concat();
-    for (times, is_read) in [(15, true), (16, false)] {
+    for (times, is_read) in [(16, true), (17, false)] {
         let mut decoder = Decoder::new(4096);
         let block = [&first[..], &[0x7e, 0].repeat(times)].concat();
         assert_eq!(decode(&mut decoder, &block).is_some(), is_read, "{times}");
@@ -198,6 +198,28 @@ fn a_block_puts_only_so_much_into_the_table() {
     let mut decoder = Decoder::new(4096);
     for _ in 0..100 {
         assert!(decode(&mut decoder, &first).is_some(), "each block anew");
+    }
+}
+
+/// Long texts, each before a short one: no entry keeps the room of one that was too large for the table.
+#[test]
+fn entries_take_about_as_much_as_they_say() {
+    let mut decoder = Decoder::new(4096);
+    let coded = encode(&vec![b'a'; 50_000]);
+    // A value of so many bytes, its length as an integer.
+    let rest = coded.len() - 127;
+    let length =
+        [0xff, (rest & 0x7f | 0x80) as u8, (rest >> 7 & 0x7f | 0x80) as u8, (rest >> 14) as u8];
+    let long = [&[0x40, 1, b'l'][..], &length, &coded].concat();
+    for at in 0..200_u8 {
+        assert!(decode(&mut decoder, &long).is_some());
+        for entry in 0..100 {
+            assert!(decode(&mut decoder, &[0x40, 1, b's', 2, at, entry]).is_some());
+        }
+        let taken = decoder.table.taken();
+        assert!(taken <= 3 * 4096, "{taken}");
+        let scratch = decoder.name.capacity() + decoder.value.capacity();
+        assert!(scratch <= 2 * USUAL_TEXT, "{scratch}");
     }
 }
 

@@ -69,6 +69,31 @@ fn who_gives_no_room_holds_no_more_than_its_streams() {
     assert_eq!(heard, [Heard::Request(2 * most + 3, b"b".to_vec())], "there is room for one again");
 }
 
+/// Room for thousands of answers at once: those that wait are not all put into the way of a peer that takes them slowly.
+#[test]
+fn answers_come_as_the_peer_takes_them() {
+    let mut connection = greeted();
+    let (most, message) = (1000, [b'm'; 4000]);
+    hear(&mut connection, &setting(4, 0)).unwrap();
+    for at in 0..most {
+        hear(&mut connection, &request(2 * at + 1, b"a")).unwrap();
+        connection.answer(2 * at + 1, &message);
+    }
+    assert_eq!(connection.streams.charge(), 1000 * 4005, "what waits is counted");
+    sent(&mut connection);
+    hear(&mut connection, &[window_update(0, 1 << 30), setting(4, 5000)].concat()).unwrap();
+    let mut frames = Vec::new();
+    while !connection.out().is_empty() {
+        assert!(connection.out().len() < 70_000, "{}", connection.out().len());
+        frames.extend(sent_at_once(&mut connection));
+    }
+    for at in 0..most {
+        let (bytes, ended) = received(&frames, 2 * at + 1);
+        assert_eq!((bytes.len(), ended), (4005, true));
+    }
+    assert_eq!((connection.streams.count(), connection.streams.charge()), (0, 0));
+}
+
 #[test]
 fn answers_take_turns_where_the_connection_has_no_room() {
     let mut connection = greeted();
