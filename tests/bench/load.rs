@@ -9,7 +9,6 @@ use std::path::Path;
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
 use prost::Message as _;
 
-const IN_FLIGHT: usize = 64;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Frame types and flags of RFC 9113, section 6.
 const DATA: u8 = 0;
@@ -25,6 +24,7 @@ const END_HEADERS: u8 = 4;
 
 pub struct Load {
     stream: UnixStream,
+    in_flight: usize,
     headers: Vec<u8>,
     /// gRPC messages with their five-byte prefix, sent in turn.
     messages: Vec<Vec<u8>>,
@@ -38,8 +38,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Messages are sent in turn, beginning with the one at `first`.
-    pub fn new(socket: &Path, messages: &[Vec<u8>], first: usize) -> Self {
+    /// Messages are sent in turn, beginning with the one at `first`, `in_flight` at once.
+    pub fn new(socket: &Path, messages: &[Vec<u8>], first: usize, in_flight: usize) -> Self {
         let framed = |message: &Vec<u8>| {
             let mut framed = vec![0];
             framed.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
@@ -55,6 +55,7 @@ impl Load {
         stream.write_all(&hello).unwrap();
         Self {
             stream,
+            in_flight,
             headers: header_block(),
             messages: messages.iter().map(framed).collect(),
             next_message: first,
@@ -73,7 +74,7 @@ impl Load {
         let longest = self.messages.iter().map(Vec::len).max().unwrap();
         let longest = i64::try_from(longest).unwrap();
         while ended < checks {
-            while sent < checks && sent - ended < IN_FLIGHT && self.window >= longest {
+            while sent < checks && sent - ended < self.in_flight && self.window >= longest {
                 let message = &self.messages[self.next_message % self.messages.len()];
                 put_frame(&mut out, HEADERS, END_HEADERS, self.next_stream, &self.headers);
                 put_frame(&mut out, DATA, END_STREAM, self.next_stream, message);

@@ -36,6 +36,10 @@ const WARM_UP: usize = 10_000;
 /// Of tokens that were never seen before, each costs a signature to make first.
 const UNSEEN_CHECKS: usize = 3_000;
 const UNSEEN_WARM_UP: usize = 300;
+/// As from a busy Envoy.
+const MANY: usize = 64;
+/// As from one that is hardly used: each Check wakes the server up.
+const ONE: usize = 1;
 
 /// One server to measure; ended when this goes, also by a panic.
 struct Case {
@@ -51,13 +55,19 @@ struct Messages {
     next: Cell<usize>,
     warm_up: usize,
     checks: usize,
+    in_flight: usize,
 }
 
 impl Messages {
     /// The same message again and again.
     fn same(message: Vec<u8>) -> Self {
         let (warm_up, checks) = (WARM_UP, CHECKS);
-        Self { messages: vec![message], next: Cell::new(0), warm_up, checks }
+        Self { messages: vec![message], next: Cell::new(0), warm_up, checks, in_flight: MANY }
+    }
+
+    /// The next one is sent when the one before is answered.
+    fn one_at_a_time(self) -> Self {
+        Self { in_flight: ONE, ..self }
     }
 
     /// Each only once.
@@ -65,12 +75,12 @@ impl Messages {
         let (warm_up, checks) = (UNSEEN_WARM_UP, UNSEEN_CHECKS);
         let tokens = material.distinct(signed, warm_up + ROUNDS * checks);
         let messages = tokens.iter().map(|token| material.check_request(token)).collect();
-        Self { messages, next: Cell::new(0), warm_up, checks }
+        Self { messages, next: Cell::new(0), warm_up, checks, in_flight: MANY }
     }
 
     fn send(&self, case: &Case, count: usize) {
         let first = self.next.replace(self.next.get() + count);
-        let allowed = Load::new(&case.socket, &self.messages, first).run(count);
+        let allowed = Load::new(&case.socket, &self.messages, first, self.in_flight).run(count);
         assert_eq!(allowed, count, "{}: every Check must be allowed", case.name);
     }
 }
@@ -94,10 +104,11 @@ fn main() {
     let cached = material.check_request(&material.distinct(Signed::Rs256, 1)[0]);
     println!(
         "CheckRequest of {} bytes, {CHECKS} Checks a round ({UNSEEN_CHECKS} where each token is new), {ROUNDS} rounds, \
-         1 connection x 64 in flight, unix socket",
+         1 connection x {MANY} in flight, unix socket",
         cached.len()
     );
-    let mut cases = vec![bare_server(&directory, Messages::same(cached.clone()))];
+    let mut cases =
+        vec![bare_server(&directory, "bare tonic, answers OK", Messages::same(cached.clone()))];
     for (name, rules) in [
         ("token seen, 10 rules", 10),
         ("token seen, 100 rules", 100),
@@ -124,6 +135,11 @@ fn main() {
         [("provider.yaml", provider), ("keys.txt", keys), ("policy.yaml", material.policy(100))];
     let key = Messages::same(material.check_request(material::API_KEY));
     cases.push(sidecar(&directory, "API key", &files, key));
+
+    let one = || Messages::same(cached.clone()).one_at_a_time();
+    cases.push(bare_server(&directory, "bare tonic, one in flight", one()));
+    let files = [("provider.yaml", material.tokens()), ("policy.yaml", material.policy(100))];
+    cases.push(sidecar(&directory, "token seen, one in flight", &files, one()));
 
     let result = measure(&cases);
     print(&cases, &result);
@@ -153,8 +169,10 @@ fn measure(cases: &[Case]) -> Vec<Vec<f64>> {
 
 fn print(cases: &[Case], result: &[Vec<f64>]) {
     println!("{:<26} {:>14} {:>22}", "server", "CPU per Check", "ratio to bare (range)");
-    let bare = &result[0];
     for (case, costs) in cases.iter().zip(result) {
+        // Beside the bare server that was asked alike: it comes before all that are compared with it.
+        let alike = |one: &&Case| one.load.in_flight == case.load.in_flight;
+        let bare = &result[cases.iter().take_while(|one| !alike(one)).count()];
         let ratios: Vec<f64> = costs.iter().zip(bare).map(|(cost, bare)| cost / bare).collect();
         let (low, middle, high) = spread(&ratios);
         println!(
@@ -175,11 +193,11 @@ fn spread(values: &[f64]) -> (f64, f64, f64) {
     (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1])
 }
 
-fn bare_server(directory: &Path, load: Messages) -> Case {
-    let socket = directory.join("bare.sock");
+fn bare_server(directory: &Path, name: &'static str, load: Messages) -> Case {
+    let socket = directory.join(format!("bare-{}.sock", load.in_flight));
     let this = std::env::current_exe().unwrap();
     let child = pinned(&this).arg("bare-server").arg(&socket).spawn().unwrap();
-    Case { name: "bare tonic, answers OK", socket, child, load }
+    Case { name, socket, child, load }
 }
 
 fn sidecar(directory: &Path, name: &'static str, files: &[(&str, String)], load: Messages) -> Case {
