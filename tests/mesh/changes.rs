@@ -66,6 +66,8 @@ async fn endpoints_clusters_and_sidecars_change_under_load_without_loss() {
     a.ready().await;
     pause().await;
     drop(other.sidecar.take());
+    // Longer than a few questions in a row would take: asked again until `authzTimeout` ends.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     other.start_sidecar();
     other.ready().await;
     pause().await;
