@@ -43,7 +43,9 @@ struct Cli {
 }
 
 /// The operator's log on stderr.
+// Under a heading of their own: else they stand between the options of every verb.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
 struct LogArgs {
     /// What to log: error, warn, info, debug or trace, or target=level pairs
     // Global arguments share one space of names with those of every verb: these must not be any verb's.
@@ -72,9 +74,9 @@ struct LogArgs {
 enum Command {
     /// Run beside a workload: answer its Envoy's checks, serve and renew its certificate
     Sidecar(sidecar::SidecarArgs),
-    /// Run the control plane: the certificate authority of the mesh
+    /// Run the control plane: it signs certificates, and tells sidecars whom to trust and what decides
     Control(control::ControlArgs),
-    /// Print configuration for Envoy
+    /// Print an Envoy's configuration, or have one drain
     Envoy(envoy::EnvoyArgs),
     /// Watch the whole thing work on this machine: three services, a gate at every hop, a tour of requests
     Demo(demo::DemoArgs),
@@ -82,7 +84,7 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Say why a request is admitted or refused, and what would have to change
     Explain(Box<explain::ExplainArgs>),
-    /// Look at the certificate authority of a mesh
+    /// Look at the certificate authority of a mesh, change its root
     Ca(ca::CaArgs),
     /// Look at certificates, verify them, watch when they end
     Cert(cert::CertArgs),
