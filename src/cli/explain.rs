@@ -129,9 +129,7 @@ impl Guarded {
     fn site(&self) -> anyhow::Result<Option<Site>> {
         let Self { config, resources, namespace, labels, trust_domain } = self;
         if let Some(file) = config {
-            // Revisions name files as the sidecar does, which is most often started with a whole path.
-            let file = std::path::absolute(file)?;
-            let config = crate::config::sidecar(&file, crate::config::SidecarOverrides::default())?;
+            let config = crate::config::sidecar(file, crate::config::SidecarOverrides::default())?;
             let workload = config.validate()?.workload;
             return Site::load(&config.resources.files, workload).map(Some);
         }

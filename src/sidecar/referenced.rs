@@ -70,7 +70,6 @@ impl References {
                 resource: resource.clone(),
                 source,
             })?;
-            hash.update(path.as_os_str().as_encoded_bytes());
             hash.update(&content.len().to_le_bytes());
             hash.update(&content);
             files.insert(path.clone(), content);

@@ -166,9 +166,10 @@ impl Resources {
             providers: providers.len(),
             engines: engines.count(),
         };
+        let digest = short_name(&texts.content, &referenced);
         let basis = Basis { texts: texts.digest.clone(), references, referenced };
         Ok(Self {
-            digest: basis.digest(),
+            digest,
             policies: Arc::new(set),
             providers: compiled,
             engines,
@@ -315,12 +316,11 @@ fn refuse_shared_header(set: &PolicySet, providers: &Providers) -> Result<(), In
     shared.map_or(Ok(()), |name| Err(InvalidResources::Header(name.clone())))
 }
 
-impl Basis {
-    /// A short name of all that was read.
-    fn digest(&self) -> String {
-        let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        hash.update(self.texts.as_bytes());
-        hash.update(&self.referenced);
-        hash.finish().as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect()
-    }
+/// A short name of all that was read. Where it was read does not matter: who looks at the same resources under another
+/// path, such as `hopgate explain`, knows by it that they are the same.
+fn short_name(texts: &str, referenced: &[u8]) -> String {
+    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    hash.update(texts.as_bytes());
+    hash.update(referenced);
+    hash.finish().as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect()
 }

@@ -17,7 +17,10 @@ const MAX_READINGS: usize = 4;
 pub(super) struct Texts {
     pub(super) files: Vec<(String, String)>,
     assigned: Vec<AssignedText>,
+    /// Of names and texts: files that a resource names are looked for beside it, so a text elsewhere is another one.
     pub(super) digest: String,
+    /// Of the texts alone: the same wherever the files lie.
+    pub(super) content: String,
 }
 
 /// What all texts say.
@@ -61,9 +64,12 @@ impl Texts {
         if assigned.is_empty() {
             return self;
         }
-        let parts = assigned.iter().flat_map(AssignedText::parts);
-        let digest = digest(std::iter::once(self.digest.as_str()).chain(parts));
-        Self { assigned, digest, ..self }
+        let with = |files: &str| {
+            let parts = assigned.iter().flat_map(AssignedText::parts);
+            digest(std::iter::once(files).chain(parts))
+        };
+        let (digest, content) = (with(&self.digest), with(&self.content));
+        Self { assigned, digest, content, ..self }
     }
 
     /// Reads until two readings in a row are the same: what is written or swapped meanwhile would be applied by halves.
@@ -97,7 +103,8 @@ impl Texts {
     /// Texts that were read already, each with its name.
     pub(super) fn of(files: Vec<(String, String)>) -> Self {
         let digest = digest(files.iter().flat_map(|(name, text)| [name.as_str(), text]));
-        Self { files, assigned: Vec::new(), digest }
+        let content = self::digest(files.iter().map(|(_, text)| text.as_str()));
+        Self { files, assigned: Vec::new(), digest, content }
     }
 }
 
@@ -301,6 +308,15 @@ mod tests {
             error,
             "there are two MeshPolicies, in a.yaml:3 and in b.yaml:3; a mesh has one: join them"
         );
+    }
+
+    #[test]
+    fn the_same_texts_elsewhere_say_the_same_and_are_another_reading() {
+        let of = |name: &str, text: &str| Texts::of(vec![(name.to_owned(), text.to_owned())]);
+        let (here, elsewhere) = (of("policies/a.yaml", "a: 1"), of("/etc/policies/a.yaml", "a: 1"));
+        assert_eq!(here.content, elsewhere.content);
+        assert_ne!(here.digest, elsewhere.digest);
+        assert_ne!(here.content, of("policies/a.yaml", "a: 2").content);
     }
 
     #[test]
