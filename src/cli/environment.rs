@@ -22,11 +22,17 @@ pub(super) fn unknown(
         .into_iter()
         .filter(|name| name.starts_with(PREFIX) && !known.contains(name) && !is_service_link(name))
         .map(|name| {
-            let hint = did_you_mean(&name, known.iter().map(String::as_str));
+            let hint = did_you_mean(bare(&name), known.iter().map(|known| bare(known)));
+            let hint = hint.map(|hint| hint.replacen('`', &format!("`{PREFIX}"), 1));
             let hint = hint.unwrap_or_else(|| "`--help` of each command names its own".to_owned());
             format!("{} is set and means nothing; {hint}", name.escape_debug())
         })
         .collect()
+}
+
+/// Without what all of them begin with, which is no likeness.
+fn bare(name: &str) -> &str {
+    name.strip_prefix(PREFIX).unwrap_or(name)
 }
 
 fn collect(command: &Command, known: &mut BTreeSet<String>) {
@@ -67,9 +73,10 @@ mod tests {
             told("HOPGATE_SIDECAR_RESOURCE").unwrap(),
             "HOPGATE_SIDECAR_RESOURCE is set and means nothing; did you mean `HOPGATE_SIDECAR_RESOURCES`?"
         );
-        assert!(
-            told("HOPGATE_COLOUR").unwrap().ends_with("`--help` of each command names its own")
-        );
+        for unlike in ["HOPGATE_COLOUR", "HOPGATE_NODE"] {
+            let said = told(unlike).unwrap();
+            assert!(said.ends_with("`--help` of each command names its own"), "{said}");
+        }
         for known in [
             "HOPGATE_LOG",
             "HOPGATE_SIDECAR_RESOURCES",
