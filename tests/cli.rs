@@ -103,6 +103,9 @@ fn what_cannot_be_done_exits_with_2_and_says_why() {
         (&["sidecar"][..], "--config"),
         (&["sidecar", "--config", "/nonexistent.yaml"], "cannot read /nonexistent.yaml"),
         (&["frobnicate"], "unrecognized subcommand"),
+        (&["ca", "status"], "--config CONTROL.yaml"),
+        (&["explain", "--admin", "127.0.0.1:1"], "127.0.0.1:1: does it run?"),
+        (&["check", "--kubeconfig", "/nonexistent"], "the kubeconfig /nonexistent cannot be used"),
         (&["sidecar", "--config", "x", "--listen", "nowhere"], "write IP:PORT"),
     ] {
         let output = hopgate(arguments);

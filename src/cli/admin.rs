@@ -36,29 +36,54 @@ impl<'a> AdminPages<'a> {
 
     /// One page as text; `path` carries the query.
     pub(super) async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let address = self.address;
+        self.text_if_there(path)
+            .await?
+            .with_context(|| format!("{address}{path}: there is no such page"))
+    }
+
+    async fn text_if_there(&self, path: &str) -> anyhow::Result<Option<String>> {
         let Self { client, address } = self;
         let from = || format!("{address}{path}");
         let host = match address {
             Address::Tcp(address) => address.to_string(),
             Address::Unix(_) => "localhost".to_owned(),
         };
-        let mut response =
-            client.get(format!("http://{host}{path}")).send().await.with_context(from)?;
+        let mut response = client
+            .get(format!("http://{host}{path}"))
+            .send()
+            .await
+            .with_context(|| format!("cannot ask the sidecar at {address}: does it run?"))?;
         let status = response.status();
+        if status == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
         anyhow::ensure!(status.is_success(), "{}: answers {status}", from());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.with_context(from)? {
             anyhow::ensure!(body.len() + chunk.len() <= MAX_PAGE, "{}: is too long", from());
             body.extend_from_slice(&chunk);
         }
-        String::from_utf8(body).with_context(from)
+        String::from_utf8(body).with_context(from).map(Some)
     }
 
     /// One page as JSON.
     pub(super) async fn json<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let text = self.text(path).await?;
+        let address = self.address;
+        self.json_if_there(path)
+            .await?
+            .with_context(|| format!("{address}{path}: there is no such page"))
+    }
+
+    /// One page as JSON; nothing where this sidecar has no such page, because it has no such part.
+    pub(super) async fn json_if_there<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<Option<T>> {
+        let Some(text) = self.text_if_there(path).await? else { return Ok(None) };
         let address = self.address;
         serde_json::from_str(&text)
             .with_context(|| format!("{address}{path} is not what a sidecar answers"))
+            .map(Some)
     }
 }

@@ -17,12 +17,7 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 #[derive(Debug, Args)]
 pub(super) struct OperatorArgs {
     /// The operator's socket of the control plane
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        required_unless_present = "config",
-        conflicts_with = "config"
-    )]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
     operator: Option<Address>,
     /// The control plane's configuration file (YAML), which names the socket
     #[arg(long, value_name = "FILE")]
@@ -64,7 +59,9 @@ impl OperatorArgs {
             (Some(address), _) => Ok(address.clone()),
             (None, Some(file)) => Ok(crate::config::control(file)?.operator()?),
             (None, None) => {
-                anyhow::bail!("say with --operator or --config where the control plane is")
+                anyhow::bail!(
+                    "say which control plane: --config CONTROL.yaml, or --operator unix:/path/to/operator.sock"
+                )
             }
         }
     }

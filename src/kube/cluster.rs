@@ -69,7 +69,7 @@ pub struct Cluster {
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// The kubeconfig cannot be used.
-    #[error("kubeconfig {path}")]
+    #[error("the kubeconfig {path} cannot be used")]
     Kubeconfig {
         /// Which file.
         path: PathBuf,
@@ -141,7 +141,11 @@ impl Cluster {
     /// When the kubeconfig cannot be used.
     pub async fn of_person(person: &Person, clock: &Clock) -> Result<Self, ClusterError> {
         let Person { kubeconfig, context } = person;
-        let usual = || kubeconfig.clone().unwrap_or_else(|| PathBuf::from("of this machine"));
+        let usual = || {
+            kubeconfig
+                .clone()
+                .unwrap_or_else(|| PathBuf::from("of this machine (--kubeconfig names another)"))
+        };
         let fail = |source: KubeconfigError| ClusterError::Kubeconfig {
             path: usual(),
             source: source.into(),

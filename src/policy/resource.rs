@@ -132,7 +132,12 @@ fn check_head(head: RawHead) -> Checked<Kind> {
     })?;
     if version != API_VERSION {
         let message = format!("`{version}` is not known, expected only `{API_VERSION}`");
-        return Err(Problem::new(at.field("apiVersion"), message));
+        let problem = Problem::new(at.field("apiVersion"), message);
+        // Not passed over: a rule that is taken for somebody else's resource would be missed.
+        let ours = version.starts_with("hopgate.dev/")
+            || kind.is_some_and(|kind| KINDS.contains(&kind.as_str()));
+        let hint = (!ours).then(|| "keep resources of other systems in another folder".to_owned());
+        return Err(problem.maybe_hint(hint));
     }
     let kind = kind.ok_or_else(|| {
         Problem::new(at.clone(), format!("the field `kind` is missing: one of {}", quoted(KINDS)))

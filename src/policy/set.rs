@@ -271,7 +271,7 @@ fn unknown(
     }
     let known = known.iter().map(String::as_str);
     let there_are = match known.len() {
-        0 => "there is none".to_owned(),
+        0 => format!("there is no {what} at all: put one among the resources"),
         _ => format!("there are {}", quoted(known.clone())),
     };
     let message = format!("there is no {what} `{name}`; {there_are}");

@@ -78,7 +78,11 @@ pub(in crate::cli) fn trusted(admin: &Address, timeout: Duration) -> anyhow::Res
 }
 
 async fn page(admin: &Address, timeout: Duration) -> anyhow::Result<Page> {
-    AdminPages::new(admin, timeout)?.json("/certificates").await
+    let pages = AdminPages::new(admin, timeout)?;
+    let page: Option<Page> = pages.json_if_there("/certificates").await?;
+    page.with_context(|| {
+        format!("the sidecar at {admin} has no certificate: there is no `certificates` in its configuration")
+    })
 }
 
 fn certificates(pem: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
