@@ -185,6 +185,7 @@ async fn the_quickstart_works_with_a_real_envoy() {
     let config = hopgate::config::sidecar(&quickstart.join("sidecar.yaml"), overrides).unwrap();
     let bound = Bound::build(config, Clock::system()).await.unwrap();
     let Address::Tcp(authz) = bound.addresses().ext_authz[0].clone() else { panic!("TCP") };
+    let admin_pages = bound.addresses().admin.clone();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let sidecar = tokio::spawn(bound.run(async { drop(stopped.await) }));
 
@@ -231,11 +232,41 @@ async fn the_quickstart_works_with_a_real_envoy() {
             assert_eq!(answer.headers()["www-authenticate"], "Bearer realm=\"hopgate\"");
         }
     }
+    what_the_command_line_tells_of_it(&admin_pages.to_string(), &scratch).await;
     drop(envoy);
     drop(stop);
     sidecar.await.unwrap().unwrap();
     let log = std::fs::read_to_string(scratch.path().join("decisions.log")).unwrap();
     assert_eq!(log.lines().count(), 8);
+}
+
+/// A sidecar without a certificate lacks none, and a copy of its resources is known for the same.
+async fn what_the_command_line_tells_of_it(admin: &str, scratch: &Scratch) {
+    let hopgate = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hopgate"));
+        let output = command.args(arguments).env_clear().output().await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    let (code, told) = hopgate(&["status", "--admin", admin, "--interval", "100ms"]).await;
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = hopgate(&["cert", "inspect", &format!("admin:{admin}")]).await;
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("there is no `certificates` in its configuration"), "{told}");
+
+    let elsewhere = scratch.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    copy(&root().join("examples/quickstart"), &elsewhere);
+    let config = elsewhere.join("sidecar.yaml").display().to_string();
+    let explain = ["explain", "--admin", admin, "--config", &config];
+    let (code, told) = hopgate(&explain).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("anyone-may-ask-for-health") && !told.contains("have changed"), "{told}");
+    let policy = elsewhere.join("resources/orders.yaml");
+    let text = std::fs::read_to_string(&policy).unwrap().replace("[GET]", "[GET, HEAD]");
+    std::fs::write(&policy, text).unwrap();
+    let (_, told) = hopgate(&explain).await;
+    assert!(told.contains("have changed"), "{told}");
 }
 
 /// Each kind of engine, with a policy that asks it; the files that are ours compile too.

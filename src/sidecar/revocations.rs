@@ -182,7 +182,11 @@ impl Revocations {
             let Subject::Workload(revoked) = &entry.subject;
             !is_known && self.guarded.gate.may_hold_connection(&revoked.id, LONGEST_CONNECTION)
         });
-        tracing::warn!(revocations = list.len(), "the list of revocations changed");
+        if before.is_empty() && list.is_empty() {
+            tracing::info!("nobody is revoked");
+        } else {
+            tracing::warn!(revocations = list.len(), "the list of revocations changed");
+        }
         self.guarded.standing.change(|orders| orders.lists = orders.lists.saturating_add(1));
         if affected {
             self.end_connections();

@@ -122,7 +122,8 @@ impl Workload {
         workload.heard_of(fleet, &pod.pod.uid);
         match last {
             Ok(look) => {
-                workload.seen(look, now);
+                workload.certified(look, now);
+                workload.seen(look);
                 workload.decisions = first.as_ref().ok().and_then(|first| rates(first, look));
             }
             Err(why) => workload.says(&format!("its sidecar is not reached: {why}")),
@@ -170,7 +171,11 @@ impl Workload {
         workload.gate = text("/version").map(of_version);
         let look = |text: &str, at| Look { metrics: Metrics::read(text), clocks: None, at };
         let (first, last) = (look(metrics.0, Duration::ZERO), look(metrics.1, between));
-        workload.seen(&last, now);
+        // A sidecar that only answers checks was asked for none.
+        if page.get("certificate").is_some_and(Value::is_object) {
+            workload.certified(&last, now);
+        }
+        workload.seen(&last);
         workload.decisions = rates(&first, &last);
         if let Some(why) = text("/certificate/lastError") {
             workload.says(&format!("its certificate: {why}"));
@@ -227,12 +232,11 @@ impl Workload {
         }
     }
 
-    /// What its own metrics say.
-    fn seen(&mut self, Look { metrics, clocks, at: _ }: &Look, now: SystemTime) {
+    /// What its own metrics say of its certificate.
+    fn certified(&mut self, Look { metrics, clocks, at: _ }: &Look, now: SystemTime) {
         // By its own clock: so a clock that is wrong is told once, and not as an old certificate.
         let now = clocks.map_or(now, |clocks| clocks.theirs);
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        self.revision = metrics.label("hopgate_authz_snapshot", "revision").map(str::to_owned);
         let start = metrics.value("hopgate_certs_start_timestamp_seconds");
         let end = metrics.value("hopgate_certs_expiry_timestamp_seconds");
         match (start, end) {
@@ -251,6 +255,11 @@ impl Workload {
             }
             (None, Some(_)) | (_, None) => self.says("does not tell since when and until when its certificate is good; is it of another version?"),
         }
+    }
+
+    /// What its own metrics say of all else.
+    fn seen(&mut self, Look { metrics, clocks, at: _ }: &Look) {
+        self.revision = metrics.label("hopgate_authz_snapshot", "revision").map(str::to_owned);
         let is = |name: &str, value: f64| metrics.value(name).is_some_and(|held| held == value);
         if metrics.with("hopgate_sds_in_use", &[("state", "other")]) == Some(1.0) {
             self.says("its Envoy uses another certificate than it was given");

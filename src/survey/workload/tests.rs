@@ -57,6 +57,20 @@ fn told(pod: &SeenPod, fleet: &Fleet, last: &Seen<Look>) -> Workload {
 }
 
 #[test]
+fn a_sidecar_that_was_asked_for_no_certificate_lacks_none() {
+    let problems = |certificate: Value| {
+        let page = json!({ "version": "0.1.0", "certificate": certificate });
+        Workload::alone(&page, ("", ""), Duration::from_secs(1), at(NOW)).problems
+    };
+    assert_eq!(problems(Value::Null), Vec::<String>::new());
+    let asked = problems(json!({ "id": null }));
+    assert!(
+        asked.iter().any(|one| one.contains("until when its certificate is good")),
+        "{asked:?}"
+    );
+}
+
+#[test]
 fn a_pod_that_is_well_has_no_problem() {
     let checks = |allowed: u32, refused: u32| {
         format!(
