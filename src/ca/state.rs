@@ -149,6 +149,17 @@ impl State {
         self.generations.iter().find(|record| record.number == number)
     }
 
+    /// Since when whoever is still waited for holds things up: the begin of a step, and where leaves are replaced over
+    /// some time, the end of that time. May lie ahead.
+    #[must_use]
+    pub fn overdue_since(&self) -> Option<SystemTime> {
+        let step = self.rotation.as_ref().map(|change| (change.step, change.since));
+        let replaced = step.is_none_or(|(step, _)| step == Step::Reissuing);
+        let order = self.reissue.filter(|_| replaced);
+        let due = order.map(|order| order.issued_before.saturating_add(order.within.into()));
+        step.map(|(_, since)| since).max(due).map(at)
+    }
+
     /// The number that the next generation gets.
     pub(super) fn next_number(&self) -> u32 {
         self.generations.last().map_or(0, |record| record.number).saturating_add(1)

@@ -53,6 +53,23 @@ fn fleet(connected: Vec<Connected>) -> FleetView {
 }
 
 #[test]
+fn nobody_is_late_before_the_time_over_which_leaves_are_replaced_is_over() {
+    assert_eq!(born().overdue_since(), None);
+    assert_eq!(publishing().overdue_since(), Some(now()));
+    // The order is about leaves of the second in which it is given, too.
+    let order = |state: &State| state.reissue.unwrap().issued_before;
+    let state = reissuing();
+    assert_eq!(state.overdue_since(), Some(at(order(&state) + 60)));
+    // The leaves of one that is tainted; then a new root is published, for which its sidecars are waited at once.
+    let mut tainted = state.clone();
+    tainted.rotation = None;
+    assert_eq!(tainted.overdue_since(), state.overdue_since());
+    let mut published = state;
+    published.rotation = publishing().rotation;
+    assert_eq!(published.overdue_since(), Some(now()));
+}
+
+#[test]
 fn nothing_is_done_unless_asked_and_what_is_prepared_is_published() {
     assert_eq!(next(&born(), &fleet(vec![]), now()), Next::Nothing);
     let prepared = born().prepare(record(2), None, now()).unwrap();

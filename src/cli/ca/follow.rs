@@ -169,9 +169,9 @@ fn wait(awaited: &AwaitedStanding) -> Option<String> {
         AwaitedStanding::Reconnect { until } => {
             Some(format!("until {until} for sidecars to come back"))
         }
-        AwaitedStanding::Absent { until } => {
-            Some(format!("until {until} for sidecars that are not connected"))
-        }
+        AwaitedStanding::Absent { until } => Some(format!(
+            "until {until}, when certificates of sidecars that are not connected have ended (--without-absent waives it)"
+        )),
         AwaitedStanding::Tokens { until } => {
             Some(format!("until {until} for JWT-SVIDs of the old root to end"))
         }

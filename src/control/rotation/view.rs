@@ -57,7 +57,7 @@ impl Inner {
             found.into_iter().map(|one| (one.id, one.serial)).collect()
         });
         let has = |key: &Key| lagging.as_ref().is_some_and(|lagging| !lagging.contains(key));
-        let step_since = self.authority.state().rotation.map(|change| at(change.since));
+        let overdue_since = self.authority.state().overdue_since();
         let mut present: BTreeMap<Key, Seen> = BTreeMap::new();
         let mut seen = Vec::with_capacity(connected.len());
         for one in connected {
@@ -68,7 +68,7 @@ impl Inner {
                 id: certificate.id,
                 acknowledged,
                 key_id: certificate.authority_key_id,
-                since: step_since.map_or(one.since, |since| since.max(one.since)),
+                since: overdue_since.map_or(one.since, |since| since.max(one.since)),
             });
             let acknowledged = acknowledged.then_some(trust.sequence);
             let (since, not_after) = (one.since, certificate.not_after);

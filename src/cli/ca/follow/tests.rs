@@ -62,7 +62,7 @@ fn each_change_is_one_line_and_a_stuck_sidecar_is_named() {
         lines.changes(&reissuing),
         [
             "root 2 signs; leaves of root 1 replaced: 2 of 2 sidecars",
-            "waits until 2026-01-01T01:00:00Z for sidecars that are not connected",
+            "waits until 2026-01-01T01:00:00Z, when certificates of sidecars that are not connected have ended (--without-absent waives it)",
         ]
     );
     assert!(lines.changes(&reissuing).is_empty());
