@@ -7,7 +7,8 @@
 //! # Words
 //!
 //! - **peer**: the workload on the wire, known by its certificate.
-//! - **user**: whoever the token speaks for, human or client.
+//! - **user**: whoever the credential speaks for, a person or a machine.
+//! - **client**: the program that calls for the user, where it shows a credential of its own.
 //! - **claims**: what a verified token says of its user.
 //! - **rule**: one named clause of an `AccessPolicy`.
 //! - **verdict**: the outcome of one Check: a permit or a denial, with the revision that judged it.

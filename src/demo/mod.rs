@@ -229,7 +229,7 @@ pub async fn envoy_version(path: &std::path::Path) -> Result<String, DemoFailed>
 fn invitation(world: &World) -> String {
     let site = &world.fleet.site;
     let directory = site.directory.display();
-    let edge = world.edge();
+    let (edge, orders) = (world.edge(), site.place(Name::Orders).admin.address());
     let mut text =
         "\nEverything keeps running; Ctrl-C ends it. In another terminal:\n\n".to_owned();
     text.push_str(&format!(
@@ -247,8 +247,8 @@ fn invitation(world: &World) -> String {
     text.push_str(&format!(
         "\nPolicies to edit:  {directory}/policies/\n\
          Decisions:         tail -f {directory}/*/decisions.log\n\
-         Sidecar of orders: curl http://{}/config\n",
-        site.place(Name::Orders).admin.address(),
+         Sidecar of orders: curl http://{orders}/config\n\
+         Why it said that:  hopgate explain --admin {orders}\n",
     ));
     text
 }

@@ -145,7 +145,7 @@ impl Site {
 
     fn control_yaml(&self) -> String {
         format!(
-            "# The control plane: for now the CA. Started with: hopgate control --config control.yaml\n\
+            "# The control plane: it signs certificates, and tells sidecars whom to trust. Started with: hopgate control --config control.yaml\n\
              # A relative path starts at the directory of this file.\n\
              trustDomain: demo.mesh\n\
              listen: \"{}\"\n\
