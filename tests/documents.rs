@@ -220,6 +220,110 @@ fn the_tests_that_the_page_of_spiffe_names_exist() {
     assert!(seen > 40, "{seen}");
 }
 
+/// Pages that lead somewhere: README, docs, the chart and the examples.
+fn linked_pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md"), root().join("helm/hopgate/README.md")];
+    for folder in ["docs", "examples"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            pages.push(if path.is_dir() { path.join("README.md") } else { path });
+        }
+    }
+    pages.retain(|page| page.exists());
+    pages
+}
+
+/// A heading as it stands behind `#` in a link.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c))
+        .collect::<String>()
+        .replace(' ', "-")
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut followed = 0;
+    for page in linked_pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for rest in text.split("](").skip(1) {
+            let link = rest.split(')').next().unwrap();
+            if link.starts_with("http") || link.contains(' ') {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !heading.is_empty() {
+                let text = std::fs::read_to_string(&target).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#')).map(anchor);
+                assert!(headings.any(|one| one == heading), "{}: {link}", page.display());
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 80, "{followed}");
+}
+
+#[test]
+fn every_page_and_every_example_is_listed() {
+    let list = std::fs::read_to_string(root().join("docs/README.md")).unwrap();
+    for (folder, link) in [("docs", "]("), ("examples", "](../examples/")] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let listed = name == "README.md" || list.contains(&format!("{link}{name})"));
+            assert!(listed, "docs/README.md does not list {folder}/{name}");
+        }
+    }
+}
+
+/// The help text of the command that these words begin with, as the golden files have it.
+fn help_of(words: &[&str]) -> String {
+    let verbs = words.iter().take_while(|word| word.bytes().all(|c| c.is_ascii_lowercase()));
+    let verbs: Vec<&str> = verbs.copied().collect();
+    let helps = root().join("tests/golden/help");
+    let helps = (0..=verbs.len()).rev().map(|many| {
+        let path: String = verbs.iter().take(many).map(|verb| format!("-{verb}")).collect();
+        std::fs::read_to_string(helps.join(format!("hopgate{path}.txt")))
+    });
+    helps.flatten().next().unwrap()
+}
+
+/// Whoever copies a command from a page is not told that there is no such flag.
+#[test]
+fn every_command_that_a_page_shows_exists() {
+    let mut seen = 0;
+    for page in linked_pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        // Pipes and further commands end one; what stands between backticks is one, too.
+        let commands = text.split(['\n', '`', '|', ';', '&']).filter_map(|command| {
+            let command = command.trim().trim_start_matches("$ ");
+            command.strip_prefix("hopgate ").or_else(|| command.strip_prefix("/hopgate "))
+        });
+        for command in commands {
+            let command = command.split(" #").next().unwrap();
+            let words: Vec<&str> = command.split_whitespace().collect();
+            let is_verb = words.first().is_some_and(|word| {
+                help_of(&[]).contains(&format!("\n  {} ", word.trim_end_matches(',')))
+            });
+            if !is_verb {
+                continue;
+            }
+            let help = help_of(&words);
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                let flag = flag.split('=').next().unwrap().trim_end_matches([',', '.', ')', ':']);
+                let known =
+                    help.lines().any(|line| line.split([' ', ',']).any(|word| word == flag));
+                assert!(known, "{}: hopgate {command}: {flag}", page.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 60, "{seen}");
+}
+
 fn gather(folder: &Path, into: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
