@@ -18,6 +18,7 @@ use crate::authz::{
 };
 use crate::proto::answer::Answer;
 use crate::proto::check::Check;
+use crate::proto::http2::Room;
 use crate::runtime::{Drain, Listener, PlaceCounts, Places};
 use crate::telemetry::{DecisionLog, Metrics};
 
@@ -26,6 +27,8 @@ use crate::telemetry::{DecisionLog, Metrics};
 const MAX_ROUNDS: usize = 4;
 /// Connections at once. An Envoy has one or two per core; behind a door for many, idle ones make room for each other.
 const MAX_CONNECTIONS: usize = 1024;
+/// Room for requests that are being received or judged, and for answers that wait, beside two of the largest requests.
+const ROOM: usize = 64 * 1024 * 1024;
 /// Room for a usual record, in bytes.
 const RECORD: usize = 640;
 
@@ -239,9 +242,10 @@ pub(super) trait Door: Clone + Send + Sync + 'static {
 
     /// Serves connections until the drain begins, then lets requests in flight finish.
     async fn serve(self, listener: Listener, drain: Drain, counts: PlaceCounts) -> io::Result<()> {
-        let places = Places::new(MAX_CONNECTIONS, drain, counts);
-        places
-            .serve(listener, |connection, place| grpc::serve(self.clone(), connection, place))
-            .await
+        let largest = self.limits().max_request_bytes;
+        let room = Room::new(ROOM.saturating_add(largest.saturating_mul(2)));
+        let serve =
+            |connection, place| grpc::serve(self.clone(), connection, (place, room.clone()));
+        Places::new(MAX_CONNECTIONS, drain, counts).serve(listener, serve).await
     }
 }

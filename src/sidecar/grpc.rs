@@ -40,12 +40,12 @@ const UNFINISHED: Duration = Duration::from_secs(10);
 pub(super) async fn serve(
     service: impl Door,
     socket: impl AsyncRead + AsyncWrite + Unpin,
-    place: Place,
+    (place, room): (Place, http2::Room),
 ) {
     let drain = place.leave();
     let limit = service.limits().max_request_bytes;
     let mut serving = Serving {
-        http2: http2::Connection::new(call::check(limit), now()),
+        http2: http2::Connection::new(call::check(limit), room, now()),
         service,
         socket,
         input: Input::new(),

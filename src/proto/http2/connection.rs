@@ -9,12 +9,11 @@ use super::flow::{Receiving, Sending};
 use super::frame::{self, ACK, Code, END_HEADERS, END_STREAM, Fault, Frame, fault};
 use super::head::Head;
 use super::hpack::Decoder;
+use super::room::Room;
 use super::settings::{self, Peer};
 use super::streams::{Stream, Streams};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Room for bodies that are being received or judged, beside two of the largest.
-const ROOM: usize = 64 * 1024 * 1024;
 /// How much of a list of fields is looked at. What is needed of it stands at its begin.
 const LOOKED_AT: usize = 32 * 1024;
 
@@ -49,7 +48,7 @@ pub struct Request<'a> {
     pub timeout: Option<Duration>,
     /// The body, borrowed where it came in one piece: a message and its prefix, if it is as it should be.
     pub body: Cow<'a, [u8]>,
-    /// The body was dropped: other requests on this connection hold too much.
+    /// The body was dropped: other requests hold too much.
     pub is_cut: bool,
 }
 
@@ -93,9 +92,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection on which nothing was said yet.
+    /// A connection on which nothing was said yet, and which keeps bodies and answers in this room.
     #[must_use]
-    pub fn new(method: Method, now: Instant) -> Self {
+    pub fn new(method: Method, room: Room, now: Instant) -> Self {
         let mut out = Vec::new();
         settings::greet(&mut out);
         Self {
@@ -103,7 +102,7 @@ impl Connection {
             phase: Phase::Preface(0),
             decoder: Decoder::new(settings::TABLE),
             part: None,
-            streams: Streams::new(ROOM.saturating_add(method.max_request.saturating_mul(2))),
+            streams: Streams::new(room),
             last: 0,
             last_cut: 0,
             peer: Peer::new(),
@@ -142,7 +141,7 @@ impl Connection {
             self.sending.take(length);
         } else {
             self.streams.wait((id, self.now), stream, message);
-            self.streams.send(&mut self.out, &mut self.sending, self.peer);
+            self.streams.send(&mut self.out, &mut self.sending, (self.peer, self.now));
         }
     }
 
@@ -156,7 +155,7 @@ impl Connection {
     pub fn sent(&mut self, length: usize) {
         self.out.drain(..length.min(self.out.len()));
         if self.out.is_empty() {
-            self.streams.send(&mut self.out, &mut self.sending, self.peer);
+            self.streams.send(&mut self.out, &mut self.sending, (self.peer, self.now));
         }
     }
 

@@ -15,9 +15,11 @@ mod frame;
 mod head;
 mod hpack;
 mod huffman;
+mod room;
 mod settings;
 mod streams;
 mod table;
 
 pub use connection::{Connection, Event, Method, Request};
 pub use frame::{Code, Fault};
+pub use room::Room;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::answer::{PREFIX, prefix, put_end, put_part};
 use super::flow::{Receiving, Sending};
 use super::head::Head;
+use super::room::{Room, Share};
 use super::settings::{Peer, STREAM_WINDOW};
 
 /// Bytes that are to be sent, beyond which answers wait where they are: a peer that makes room for thousands of them at once
@@ -20,13 +21,13 @@ pub(super) struct Stream {
     pub(super) receiving: Receiving,
     pub(super) sending: Sending,
     pub(super) head: Kept,
-    /// When its head came; of an answer that waits, since when it does.
+    /// When its head came; of an answer that waits, when the peer last had room for some of it.
     pub(super) began: Instant,
     /// Bytes of the body, kept or not.
     pub(super) received: u64,
     /// What was received of a body that is not whole.
     pub(super) body: Vec<u8>,
-    /// The connection had no room for more of it.
+    /// There was no room for more of it.
     pub(super) is_cut: bool,
     /// The request is whole.
     pub(super) has_ended: bool,
@@ -85,16 +86,14 @@ pub(super) struct Streams {
     by_id: HashMap<u32, Stream, foldhash::fast::RandomState>,
     /// Streams with an answer and room for it, which wait for room on the connection.
     queue: VecDeque<u32>,
-    /// Bytes of bodies and answers that are kept, and beyond how many no body is. An answer always is: it is small where its
-    /// body was not kept.
-    charge: usize,
-    room: usize,
+    /// Room for bodies and answers. An answer is kept where there is none, too: it is small where its body was not kept.
+    share: Share,
 }
 
 impl Streams {
-    /// No streams; those to come keep at most `room` bytes of bodies.
-    pub(super) fn new(room: usize) -> Self {
-        Self { by_id: HashMap::default(), queue: VecDeque::new(), charge: 0, room }
+    /// No streams; those to come keep bodies where there is room.
+    pub(super) fn new(room: Room) -> Self {
+        Self { by_id: HashMap::default(), queue: VecDeque::new(), share: Share::of(room) }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -115,7 +114,7 @@ impl Streams {
     #[inline]
     pub(super) fn close(&mut self, id: u32) -> Option<Stream> {
         let stream = self.by_id.remove(&id)?;
-        self.charge -= stream.charge;
+        self.share.give(stream.charge);
         if stream.is_queued {
             self.queue.retain(|queued| *queued != id);
         }
@@ -125,7 +124,7 @@ impl Streams {
     /// Bytes of bodies and answers that are kept.
     #[cfg(test)]
     pub(super) fn charge(&self) -> usize {
-        self.charge
+        self.share.used()
     }
 
     /// Keeps a part of a body, until it has `limit` bytes. What is beyond is dropped, and no longer fits its prefix.
@@ -137,26 +136,27 @@ impl Streams {
         }
     }
 
-    /// Counts bytes of a body that are kept, here or by the one who answers. Where the connection has no room left for them,
-    /// the whole body is dropped, and marked.
+    /// Counts bytes of a body that are kept, here or by the one who answers. Where there is no room left for them, the whole body is dropped, and marked.
     #[inline]
     pub(super) fn charge_for(&mut self, id: u32, length: usize) -> Option<&mut Stream> {
         let stream = self.by_id.get_mut(&id).filter(|stream| !stream.is_cut)?;
-        if length > self.room.saturating_sub(self.charge) {
-            self.charge -= stream.charge;
+        if self.share.take(length).is_none() {
+            self.share.give(stream.charge);
             stream.charge = 0;
             stream.body = Vec::new();
             stream.is_cut = true;
             return None;
         }
-        self.charge += length;
         stream.charge += length;
         Some(stream)
     }
 
-    /// Those that wait for the peer since before `since`: for the rest of a request, or for room for an answer.
-    pub(super) fn unfinished(&self, since: Instant) -> Vec<u32> {
-        let late = |stream: &Stream| !stream.is_asked() && stream.began < since;
+    /// Those that wait for the peer since before `since`: for the rest of a request, or for room for an answer. One that only
+    /// waits for what goes out before it is none of them.
+    pub(super) fn unfinished(&self, since: Instant, connection: Sending) -> Vec<u32> {
+        let has_room = |stream: &Stream| stream.is_queued && connection.room() > 0;
+        let late =
+            |stream: &Stream| stream.began < since && !stream.is_asked() && !has_room(stream);
         let mut late: Vec<u32> =
             self.by_id.iter().filter(|(_, stream)| late(stream)).map(|(id, _)| *id).collect();
         late.sort_unstable();
@@ -191,14 +191,19 @@ impl Streams {
         stream.unsent.extend_from_slice(message);
         // Its body was judged; the answer takes its place.
         stream.charge = stream.unsent.len();
-        self.charge += stream.charge;
+        self.share.add(stream.charge);
         queue(&mut self.queue, id, &mut stream);
         self.by_id.insert(id, stream);
     }
 
     /// Sends what there is room for, each stream in its turn. Every turn sends something, or is the last. What `out` has no
     /// place for stays in the queue.
-    pub(super) fn send(&mut self, out: &mut Vec<u8>, connection: &mut Sending, peer: Peer) {
+    pub(super) fn send(
+        &mut self,
+        out: &mut Vec<u8>,
+        connection: &mut Sending,
+        (peer, now): (Peer, Instant),
+    ) {
         while connection.room() > 0 && out.len() < MOST_OUT {
             let Some(id) = self.queue.pop_front() else { return };
             let Some(stream) = self.by_id.get_mut(&id) else { continue };
@@ -210,6 +215,7 @@ impl Streams {
                 continue;
             }
             put_part(out, id, part);
+            stream.began = now;
             stream.sending.take(part.len());
             connection.take(part.len());
             stream.sent += part.len();

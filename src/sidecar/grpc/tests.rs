@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::*;
 use crate::authz::Malformed;
 use crate::proto::answer::{RefusalStatus, deny};
+use crate::proto::http2::Room;
 use crate::runtime::{Address, ConnectionCounts, Drain, Places};
 use crate::sidecar::ext_authz::CheckLimits;
 
@@ -90,7 +91,7 @@ struct Peer {
 async fn start(builder: &h2::client::Builder) -> Peer {
     let (door, drain) = (Said::default(), Drain::default());
     let (ours, theirs) = duplex(1 << 20);
-    let server = spawn(serve(door.clone(), ours, Place::alone(drain.clone())));
+    let server = spawn(serve(door.clone(), ours, alone(drain.clone())));
     let (client, connection) = builder.handshake(theirs).await.unwrap();
     Peer { client, server, connection: spawn(connection), door, drain }
 }
@@ -98,6 +99,11 @@ async fn start(builder: &h2::client::Builder) -> Peer {
 #[expect(clippy::disallowed_methods, reason = "a test waits for its tasks by hand")]
 fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(task)
+}
+
+/// A place and room that are nobody else's.
+fn alone(drain: Drain) -> (Place, Room) {
+    (Place::alone(drain), Room::new(1 << 26))
 }
 
 fn post(path: &str, timeout: Option<&str>) -> Request<()> {
@@ -177,7 +183,7 @@ fn frame((kind, flags): (u8, u8), stream: u32, payload: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn every_request_of_a_burst_is_answered_once() {
     let (ours, mut theirs) = duplex(1 << 20);
-    let server = spawn(serve(Said::default(), ours, Place::alone(Drain::default())));
+    let server = spawn(serve(Said::default(), ours, alone(Drain::default())));
     let mut bytes = HELLO.to_vec();
     bytes.extend(frame((8, 0), 0, &(1_u32 << 24).to_be_bytes()));
     let length = u8::try_from(CHECK.len()).unwrap();
@@ -343,7 +349,7 @@ async fn a_request_that_was_sent_before_a_drain_is_answered() {
     settle().await;
     let drain = Drain::default();
     drain.begin();
-    let server = spawn(serve(Said::default(), ours, Place::alone(drain)));
+    let server = spawn(serve(Said::default(), ours, alone(drain)));
     let mut body = response.await.unwrap().into_body();
     assert_eq!(body.data().await.unwrap().unwrap()[5..], *about(b"x").as_bytes());
     assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
@@ -361,7 +367,7 @@ async fn an_idle_connection_drains_at_once() {
     // One on which nothing was said.
     let drain = Drain::default();
     let (ours, mut theirs) = duplex(1000);
-    let server = spawn(serve(Said::default(), ours, Place::alone(drain.clone())));
+    let server = spawn(serve(Said::default(), ours, alone(drain.clone())));
     settle().await;
     drain.begin();
     server.await.unwrap();
@@ -375,7 +381,7 @@ const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 async fn who_does_not_say_hello_does_not_stay() {
     for said in [0, 5, HELLO.len() - 1, HELLO.len()] {
         let (ours, mut theirs) = duplex(1000);
-        let mut server = spawn(serve(Said::default(), ours, Place::alone(Drain::default())));
+        let mut server = spawn(serve(Said::default(), ours, alone(Drain::default())));
         theirs.write_all(&HELLO[..said]).await.unwrap();
         assert!(tokio::time::timeout(UNFINISHED / 2, &mut server).await.is_err());
         let ended = tokio::time::timeout(2 * UNFINISHED, &mut server).await;
@@ -413,9 +419,10 @@ async fn strangers_who_say_nothing_keep_nobody_out() {
     let listener = "127.0.0.1:0".parse::<Address>().unwrap().bind().await.unwrap();
     let address = listener.address().unwrap();
     let places = Places::new(most, drain.clone(), counts);
-    let served = door.clone();
-    let server =
-        spawn(places.serve(listener, move |socket, place| serve(served.clone(), socket, place)));
+    let (served, room) = (door.clone(), Room::new(1 << 26));
+    let server = spawn(places.serve(listener, move |socket, place| {
+        serve(served.clone(), socket, (place, room.clone()))
+    }));
     let connect = || async {
         let stream = address.connect().await.unwrap();
         let (client, connection) = h2::client::handshake(stream).await.unwrap();
@@ -454,7 +461,7 @@ async fn strangers_who_say_nothing_keep_nobody_out() {
 #[tokio::test(start_paused = true)]
 async fn who_takes_no_answers_is_not_read_and_then_cut() {
     let (ours, mut theirs) = duplex(64);
-    let server = spawn(serve(Said::default(), ours, Place::alone(Drain::default())));
+    let server = spawn(serve(Said::default(), ours, alone(Drain::default())));
     let sent = flood(&mut theirs).await;
     assert!(sent < 2 * MOST_UNSENT + 1000, "{sent} bytes were read");
     server.await.unwrap();

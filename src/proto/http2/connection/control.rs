@@ -65,7 +65,7 @@ impl Connection {
         self.peer = after;
         // The peer learns first that its settings count, then what comes of them (section 6.5.3).
         frame::put(&mut self.out, (frame::SETTINGS, ACK), 0, &[]);
-        self.streams.send(&mut self.out, &mut self.sending, self.peer);
+        self.streams.send(&mut self.out, &mut self.sending, (self.peer, self.now));
         Ok(())
     }
 
@@ -108,7 +108,7 @@ impl Connection {
         } else if self.streams.enlarge(id, increment).is_none() {
             return self.reset(id, Code::FlowControl);
         }
-        self.streams.send(&mut self.out, &mut self.sending, self.peer);
+        self.streams.send(&mut self.out, &mut self.sending, (self.peer, self.now));
         Ok(None)
     }
 

@@ -51,9 +51,16 @@ fn setting(name: u16, value: u32) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[&name.to_be_bytes()[..], &value.to_be_bytes()].concat())
 }
 
+const ROOM: usize = 128 * 1024 * 1024;
+
+/// A connection with room of its own on which nothing was said.
+fn fresh(method: Method) -> Connection {
+    Connection::new(method, Room::new(ROOM), Instant::now())
+}
+
 /// A connection whose peer has said hello; what was sent until then is gone.
 fn greeted() -> Connection {
-    let mut connection = Connection::new(METHOD, Instant::now());
+    let mut connection = fresh(METHOD);
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     assert_eq!(hear(&mut connection, &hello), Ok(Vec::new()));
     sent(&mut connection);
@@ -110,7 +117,7 @@ const ANSWER: [u8; 3] = [HEADERS, DATA, HEADERS];
 
 #[test]
 fn a_request_is_answered_with_head_message_and_status() {
-    let mut connection = Connection::new(METHOD, Instant::now());
+    let mut connection = fresh(METHOD);
     let bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &request(1, b"question")].concat();
     let heard = hear(&mut connection, &bytes).unwrap();
     assert_eq!(heard, [Heard::Request(1, b"question".to_vec())]);
@@ -152,7 +159,7 @@ fn however_the_bytes_come_the_requests_are_the_same() {
     let expected = [(1, &b"one"[..]), (5, b"three"), (3, b"two"), (7, b"")]
         .map(|(stream, body)| Heard::Request(stream, body.to_vec()));
     for step in 1..bytes.len() {
-        let mut connection = Connection::new(METHOD, Instant::now());
+        let mut connection = fresh(METHOD);
         let (mut held, mut heard) = (Vec::new(), Vec::new());
         for piece in bytes.chunks(step) {
             held.extend_from_slice(piece);
@@ -271,7 +278,7 @@ fn what_is_given_up_is_told_only_while_it_is_asked() {
 
 #[test]
 fn a_body_is_cut_where_it_is_too_large() {
-    let mut connection = Connection::new(Method { max_request: 10, ..METHOD }, Instant::now());
+    let mut connection = fresh(Method { max_request: 10, ..METHOD });
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     hear(&mut connection, &hello).unwrap();
     let kept = |stream| [Heard::Request(stream, vec![b'x'; 10])];

@@ -35,7 +35,7 @@ impl Connection {
             self.fail(too_slow);
             return Err(too_slow);
         }
-        for id in self.streams.unfinished(since) {
+        for id in self.streams.unfinished(since, self.sending) {
             self.last_cut = self.last_cut.max(id);
             frame::put_reset(&mut self.out, id, Code::Cancel);
             self.streams.close(id);

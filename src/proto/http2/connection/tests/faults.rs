@@ -74,7 +74,7 @@ fn who_speaks_no_http2_is_turned_away() {
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x08\x06\0\0\0\0\0\0\0\0\0\0\0\0\0", Code::Protocol),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\x01\0\0\0\0", Code::Protocol),
     ] {
-        let mut connection = Connection::new(METHOD, Instant::now());
+        let mut connection = fresh(METHOD);
         assert_eq!(hear(&mut connection, bytes), Err(code), "{bytes:?}");
         assert_eq!(sent(&mut connection).last().unwrap().0, GOAWAY);
     }

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::proto::http2::room::OWN;
 
 /// Feeds the same bytes until the connection ends, at most so many times.
 fn flood(connection: &mut Connection, bytes: &[u8], most: usize) -> Option<(usize, Code)> {
@@ -164,9 +165,9 @@ fn a_head_may_have_one_field_of_any_size_that_a_proxy_takes() {
 /// Bodies that never end, on all streams at once: what is kept is bounded, and what is dropped is told.
 #[test]
 fn bodies_together_have_an_end() {
-    let mut connection = Connection::new(Method { max_request: 1 << 20, ..METHOD }, Instant::now());
+    let mut connection = fresh(Method { max_request: 1 << 20, ..METHOD });
     hear(&mut connection, &[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).unwrap();
-    let room = ROOM + (2 << 20);
+    let room = ROOM / 2 + OWN;
     let part = vec![b'x'; 16_384];
     let streams = (1..400).step_by(2);
     for stream in streams.clone() {
@@ -198,7 +199,7 @@ fn bodies_together_have_an_end() {
 fn bodies_that_are_judged_count_too() {
     let mut connection = greeted();
     let (body, most) = (vec![b'x'; 16_384], 10);
-    connection.streams = Streams::new(10 * body.len());
+    connection.streams = Streams::new(Room::new(2 * (10 * body.len() - OWN)));
     for at in 0..most {
         let heard = hear(&mut connection, &request(2 * at + 1, &body)).unwrap();
         assert!(matches!(heard[..], [Heard::Request(..)]));
@@ -214,6 +215,38 @@ fn bodies_that_are_judged_count_too() {
         connection.answer(stream, b"yes");
     }
     assert_eq!(connection.streams.charge(), 0, "all is given back");
+}
+
+/// Whoever keeps all that is shared keeps nobody from asking usual questions.
+#[test]
+fn bodies_on_all_connections_together_have_an_end() {
+    let room = Room::new(1 << 20);
+    let mut all = [(); 4].map(|()| {
+        let mut connection = Connection::new(METHOD, room.clone(), Instant::now());
+        hear(&mut connection, &[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).unwrap();
+        connection
+    });
+    let part = vec![b'x'; 16_384];
+    for connection in &mut all[..3] {
+        for stream in (1..100).step_by(2) {
+            let parts = [head(stream, END_HEADERS), frame(DATA, 0, stream, &part).repeat(6)];
+            assert_eq!(hear(connection, &parts.concat()), Ok(Vec::new()));
+        }
+    }
+    let kept: usize = all.iter().map(|connection| connection.streams.charge()).sum();
+    assert!(kept > 900_000 && kept <= (1 << 20) + 3 * OWN, "{kept}");
+    let large = |stream| {
+        let parts = [head(stream, END_HEADERS), frame(DATA, 0, stream, &part).repeat(3)];
+        [parts.concat(), frame(DATA, END_STREAM, stream, b"x")].concat()
+    };
+    let [first, .., last] = &mut all;
+    let heard = hear(last, &[request(1, &part), large(3)].concat()).unwrap();
+    assert!(matches!(heard[..], [Heard::Request(1, _), Heard::Cut(3)]));
+    last.answer(1, b"yes");
+    last.answer(3, b"no");
+    *first = fresh(METHOD);
+    let heard = hear(last, &large(5)).unwrap();
+    assert!(matches!(heard[..], [Heard::Request(5, _)]), "what was kept is given back");
 }
 
 /// Frames that are nearly right.
@@ -260,7 +293,7 @@ proptest! {
         let bytes = if greets { [PREFACE, &frame(SETTINGS, 0, 0, &[]), &bytes].concat() } else { bytes };
         let mut outs = Vec::new();
         for step in [step, bytes.len().max(1)] {
-            let mut connection = Connection::new(METHOD, Instant::now());
+            let mut connection = fresh(METHOD);
             let (mut held, mut out, mut late, mut fault) = (Vec::new(), Vec::new(), Vec::new(), None);
             'all: for piece in bytes.chunks(step) {
                 held.extend_from_slice(piece);
@@ -281,7 +314,7 @@ proptest! {
                 }
                 held = rest.to_vec();
                 prop_assert!(held.len() < frame::HEAD + frame::MAX_PAYLOAD);
-                prop_assert!(connection.streams.charge() <= ROOM + 2 * METHOD.max_request);
+                prop_assert!(connection.streams.charge() <= ROOM / 2 + OWN);
             }
             let over = connection.is_over();
             prop_assert!(fault.is_none() || over);

@@ -42,7 +42,7 @@ fn requests_in_flight_finish_and_later_ones_are_left() {
 
 #[test]
 fn a_connection_without_requests_ends_at_once() {
-    let mut connection = Connection::new(METHOD, Instant::now());
+    let mut connection = fresh(METHOD);
     connection.drain();
     assert!(connection.is_over());
     let mut connection = greeted();

@@ -15,7 +15,7 @@ fn after(connection: &mut Connection, seconds: u64) -> Result<(), Code> {
 fn who_does_not_say_hello_is_sent_away() {
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     for said in [0, 10, PREFACE.len(), hello.len()] {
-        let mut connection = Connection::new(METHOD, Instant::now());
+        let mut connection = fresh(METHOD);
         assert!(connection.next(&mut &hello[..said]).unwrap().is_none());
         let is_mute = said < hello.len();
         assert_eq!(connection.is_unfinished(0), is_mute);
@@ -84,6 +84,41 @@ fn streams_that_wait_for_the_peer_end() {
     assert_eq!(hear(&mut connection, &late.concat()), Ok(Vec::new()));
     let heard = hear(&mut connection, &request(9, b"d")).unwrap();
     assert_eq!(heard, [Heard::Request(9, b"d".to_vec())]);
+}
+
+/// Slow is not too slow: each time that the peer has room for some of an answer, it is waited for anew.
+#[test]
+fn an_answer_that_goes_on_is_not_ended() {
+    let mut connection = greeted();
+    hear(&mut connection, &[setting(4, 0), request(1, b"a")].concat()).unwrap();
+    connection.answer(1, b"yes");
+    for seconds in [9, 18, 27] {
+        assert_eq!(after(&mut connection, seconds), Ok(()));
+        hear(&mut connection, &frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])).unwrap();
+    }
+    assert_eq!(after(&mut connection, 37), Ok(()));
+    let frames = kinds(&sent(&mut connection));
+    let expected = [(SETTINGS, 0), (HEADERS, 1), (DATA, 1), (DATA, 1), (DATA, 1)];
+    assert_eq!(frames, expected);
+    assert_eq!(after(&mut connection, 38), Ok(()));
+    assert_eq!(kinds(&sent(&mut connection)), [(RST_STREAM, 1)]);
+}
+
+/// The peer made room, and what comes before is still being sent.
+#[test]
+fn an_answer_that_waits_for_its_turn_is_not_ended() {
+    let mut connection = greeted();
+    hear(&mut connection, &setting(4, 0)).unwrap();
+    for stream in [1, 3, 5] {
+        hear(&mut connection, &request(stream, b"a")).unwrap();
+        connection.answer(stream, &[b'm'; 50_000]);
+    }
+    let room = frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 20).to_be_bytes());
+    hear(&mut connection, &[room, setting(4, 1 << 20)].concat()).unwrap();
+    assert_eq!(after(&mut connection, 50), Ok(()));
+    let frames = sent(&mut connection);
+    assert!(frames.iter().all(|frame| frame.0 != RST_STREAM));
+    assert_eq!(connection.streams.count(), 0);
 }
 
 #[test]
