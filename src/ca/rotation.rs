@@ -4,7 +4,8 @@
 //! A step is taken on proof, never because time passed: the new generation signs once every connected sidecar acknowledged
 //! the bundle that holds its root, and the old root goes once every connected sidecar shows a leaf of the new generation.
 //! Time only bounds what cannot be proven, namely who is not connected: such a sidecar has no valid leaf any more after
-//! the longest lifetime of a leaf. The operator may waive that wait, and nothing else.
+//! the longest lifetime of a leaf. A sidecar whose pod is over serves nobody, so it is not waited for either; one of whose
+//! pod nothing is known is. The operator may waive that wait, and nothing else.
 
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +31,8 @@ pub struct FleetView {
     pub gone: Vec<Gone>,
     /// How long foreign trust domains that read this bundle may go by what they read before; zero where none can.
     pub readers: Duration,
+    /// How many more went away, of which other replicas found that their pods are over.
+    pub over_elsewhere: usize,
     /// Until when further ones may serve on, of which too many went away to be named.
     pub more_gone_until: Option<SystemTime>,
     /// The other replicas of the control plane.
@@ -99,6 +102,19 @@ pub struct Gone {
     pub id: SpiffeId,
     /// The last second of its certificate.
     pub until: SystemTime,
+    /// What became of the pod that it ran in.
+    pub pod: PodState,
+}
+
+/// What is known of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodState {
+    /// Nothing: it ran in none, or nobody answers.
+    NotKnown,
+    /// It is there, so something in it may serve on.
+    There,
+    /// Nothing in it runs, now or ever again.
+    Over,
 }
 
 /// What is to be done next.
@@ -123,8 +139,8 @@ pub enum Next {
 pub enum Awaited {
     /// This connected sidecar, which has not done what it should since then.
     Sidecar(SpiffeId, SystemTime),
-    /// This sidecar went away without acknowledging; until then it may have a valid leaf.
-    Gone(SpiffeId, SystemTime),
+    /// This sidecar went away without acknowledging; until then it may have a valid leaf, and in its pod it may serve on.
+    Gone(SpiffeId, PodState, SystemTime),
     /// So many sidecars of this replica, which it does not name.
     Others(String, usize),
     /// This replica has not followed yet.
@@ -152,6 +168,7 @@ impl FleetView {
             connected: Vec::new(),
             gone: Vec::new(),
             readers: Duration::ZERO,
+            over_elsewhere: 0,
             more_gone_until: None,
             replicas: Vec::new(),
             lag: Duration::ZERO,
@@ -222,6 +239,25 @@ impl FleetView {
     }
 }
 
+impl PodState {
+    /// As a word for people and programs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotKnown => "notKnown",
+            Self::There => "there",
+            Self::Over => "over",
+        }
+    }
+
+    fn may_serve(self) -> bool {
+        match self {
+            Self::NotKnown | Self::There => true,
+            Self::Over => false,
+        }
+    }
+}
+
 /// What is to be done next.
 #[must_use]
 pub fn next(state: &State, fleet: &FleetView, now: SystemTime) -> Next {
@@ -254,6 +290,23 @@ pub fn next(state: &State, fleet: &FleetView, now: SystemTime) -> Next {
     }
 }
 
+/// Whether it matters which sidecars went away.
+#[must_use]
+pub fn waits_for_absent(state: &State) -> bool {
+    let change = state.rotation.as_ref();
+    change.is_some_and(|change| change.step == Step::Publishing && !change.without_absent)
+}
+
+/// How many sidecars would be waited for if their pods were not over.
+#[must_use]
+pub fn let_go(state: &State, fleet: &FleetView, now: SystemTime) -> usize {
+    if !waits_for_absent(state) {
+        return 0;
+    }
+    let over = fleet.gone.iter().filter(|gone| !gone.pod.may_serve() && now < gone.until);
+    over.count().saturating_add(fleet.over_elsewhere)
+}
+
 /// Over which time `connected` sidecars spread the replacement of their leaves, at a steady pace.
 #[must_use]
 pub fn pace(connected: usize, longest_leaf: Duration) -> Duration {
@@ -278,11 +331,10 @@ fn absent_while_publishing(
     fleet: &FleetView,
     now: SystemTime,
 ) -> Vec<Awaited> {
-    let mut awaited: Vec<Awaited> = fleet
-        .gone
-        .iter()
-        .filter_map(|gone| Some(Awaited::Gone(gone.id.clone(), until(gone.until, now)?)))
-        .collect();
+    let gone = fleet.gone.iter().filter(|gone| gone.pod.may_serve());
+    let gone =
+        gone.filter_map(|one| Some(Awaited::Gone(one.id.clone(), one.pod, until(one.until, now)?)));
+    let mut awaited: Vec<Awaited> = gone.collect();
     awaited.extend(reconnecting(fleet, now));
     awaited.extend(readers(change, fleet).and_then(|end| until(end, now)).map(Awaited::Readers));
     awaited.extend(fleet.more_gone_until.and_then(|end| until(end, now)).map(Awaited::Absent));

@@ -39,8 +39,7 @@ use crate::ca::{
     workload_id,
 };
 use crate::identity::{Bundles, SpiffeBundle, TrustBundle};
-use crate::kube::CertificateRequests;
-use crate::kube::Cluster;
+use crate::kube::{CertificateRequests, Cluster, Pods};
 use crate::revocation::RevocationStore;
 use crate::runtime::{Address, Clock, Listener, Ready, ReadyFlag};
 use crate::telemetry::Metrics;
@@ -99,6 +98,8 @@ pub struct Control {
     fleet: Fleet,
     /// What is told of the cluster's resources; `None` where nothing is.
     resources: Option<Controller>,
+    /// Who is asked what became of a pod.
+    pods: Option<Pods>,
     metrics: Metrics,
     webhooks: Option<Webhooks>,
 }
@@ -156,6 +157,7 @@ impl Control {
         });
         Ok(Self {
             resources,
+            pods: cluster.as_ref().map(Pods::new),
             publisher,
             fleet,
             metrics,

@@ -62,7 +62,7 @@ impl Control {
         let refusal = LastRefusal::default();
         let rotation = Rotation::new(
             (Arc::clone(&authority), refusal.clone(), replicas.clone()),
-            (self.fleet, self.readers),
+            (self.fleet, self.pods, self.readers),
             published,
             clock.clone(),
         );
@@ -73,6 +73,7 @@ impl Control {
         }
         rotation.count_in(&self.metrics);
         tasks.spawn("rotation", rotation.clone().run(tasks.drain()));
+        tasks.spawn("pods of absent sidecars", rotation.clone().ask_about_pods(tasks.drain()));
         let cluster = (self.resources, self.webhooks);
         follow_cluster(cluster, replicas.leading(), (&self.metrics, &clock), tasks)?;
         let desk = operator::Desk {

@@ -201,6 +201,13 @@ impl Index {
         }
     }
 
+    /// The pod that says to be this one and to run as `(namespace, account)`; `None` when there is no such pod.
+    #[must_use]
+    pub fn pod(&self, uid: &str, (namespace, account): (&str, &str)) -> Option<&Pod> {
+        let pod = self.pods.get(uid)?;
+        (pod.namespace == namespace && pod.service_account == account).then_some(pod)
+    }
+
     /// The resources that are for a pod that says to run as `(namespace, account)`, in order; `None` while not everything
     /// was heard, or when there is no such pod.
     #[must_use]
@@ -212,10 +219,7 @@ impl Index {
         if !self.is_whole() {
             return None;
         }
-        let pod = self.pods.get(uid)?;
-        if pod.namespace != namespace || pod.service_account != account {
-            return None;
-        }
+        let pod = self.pod(uid, (namespace, account))?;
         let mut namespaces = vec![namespace];
         if namespace != self.root {
             namespaces.push(&self.root);

@@ -17,6 +17,7 @@ use crate::runtime::{
     AskCounts, Asker, Believed, Clock, Ended, Endpoint, Health, NotSent, Questions, Slots, Weight,
 };
 
+use super::pod_life::has_ended;
 use super::{Cluster, is_name};
 
 /// Fields that the API server adds for tokens that are bound to a pod.
@@ -329,15 +330,13 @@ impl Account {
 impl LivePod {
     fn read(pod: &Pod) -> Self {
         let spec = pod.spec.as_ref();
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        let ended = matches!(phase, Some("Succeeded" | "Failed"));
         Self {
             // An empty one equals no token's.
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             service_account: spec
                 .and_then(|spec| spec.service_account_name.clone())
                 .unwrap_or_default(),
-            ending: ended || pod.metadata.deletion_timestamp.is_some(),
+            ending: has_ended(pod) || pod.metadata.deletion_timestamp.is_some(),
         }
     }
 }

@@ -40,10 +40,28 @@ impl Subscriber {
         identity: &WorkloadIdentity,
         (follower, clock): (Follower, &Clock),
     ) -> Result<Self, tonic::Status> {
+        Self::open(plane, identity, (follower, clock, node(identity))).await
+    }
+
+    /// As [`Subscriber::connect`], and says that it runs in the pod with this UID.
+    pub async fn connect_in_pod(
+        plane: &Plane,
+        identity: &WorkloadIdentity,
+        (uid, clock): (&str, &Clock),
+    ) -> Result<Self, tonic::Status> {
+        let follower = Follower::new(KINDS.map(|kind| kind.type_url));
+        Self::open(plane, identity, (follower, clock, node_in_pod(identity, uid))).await
+    }
+
+    async fn open(
+        plane: &Plane,
+        identity: &WorkloadIdentity,
+        (follower, clock, node): (Follower, &Clock, Node),
+    ) -> Result<Self, tonic::Status> {
         let server = ControlServer::parse(&format!("https://localhost:{}", plane.port)).unwrap();
         let channel = server.connect(Some(identity), &plane.bundle, clock).await;
         let channel = channel.map_err(|error| tonic::Status::unavailable(format!("{error:?}")))?;
-        let subscription = Subscription::open(channel, follower.begin(&node(identity))).await?;
+        let subscription = Subscription::open(channel, follower.begin(&node)).await?;
         Ok(Self { subscription, follower })
     }
 
@@ -106,12 +124,16 @@ pub fn certificates(
 }
 
 pub fn node(identity: &WorkloadIdentity) -> Node {
+    node_in_pod(identity, "")
+}
+
+fn node_in_pod(identity: &WorkloadIdentity, uid: &str) -> Node {
     let leaf = identity.svid.leaf();
     let running = Running {
         version: "test".to_owned(),
         serial: leaf.serial().to_owned(),
         authority_key_id: leaf.authority_key_id().unwrap().to_owned(),
-        pod_uid: String::new(),
+        pod_uid: uid.to_owned(),
     };
     running.node(leaf.id().as_str())
 }

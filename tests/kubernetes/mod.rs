@@ -9,6 +9,7 @@ mod objects;
 mod replicas;
 mod resources;
 mod reviews;
+mod rotation;
 mod services;
 mod signer;
 mod webhooks;

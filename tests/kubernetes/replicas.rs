@@ -20,15 +20,19 @@ const NAME: &str = "hopgate-ca";
 const SOON: Duration = Duration::from_secs(1);
 
 /// What is on its disk: the operator's socket.
-struct Replica {
-    plane: Plane,
-    place: Directory,
+pub(super) struct Replica {
+    pub(super) plane: Plane,
+    pub(super) place: Directory,
 }
 
 impl Replica {
     async fn start(shop: &Namespace, kubeconfig: &Path, clock: &Clock) -> Self {
+        Self::start_of(&config(shop, kubeconfig), clock).await
+    }
+
+    pub(super) async fn start_of(config: &str, clock: &Clock) -> Self {
         let place = Directory::new();
-        let plane = Plane::start_of(&place, clock, &config(shop, kubeconfig)).await;
+        let plane = Plane::start_of(&place, clock, config).await;
         Self { plane, place }
     }
 
@@ -39,7 +43,7 @@ impl Replica {
         command.output().await.unwrap()
     }
 
-    async fn ca(&self, arguments: &[&str]) -> Value {
+    pub(super) async fn ca(&self, arguments: &[&str]) -> Value {
         let mut all = vec!["ca"];
         all.extend(arguments);
         all.extend(["--output", "json"]);
@@ -47,11 +51,11 @@ impl Replica {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
     }
 
-    async fn status(&self) -> Value {
+    pub(super) async fn status(&self) -> Value {
         self.ca(&["status"]).await
     }
 
-    async fn leads(&self) -> bool {
+    pub(super) async fn leads(&self) -> bool {
         self.status().await["leads"] == true
     }
 
@@ -73,19 +77,19 @@ impl Replica {
         Ok((svid, key_id))
     }
 
-    async fn identity(&self, workload: &str, clock: &Clock) -> WorkloadIdentity {
+    pub(super) async fn identity(&self, workload: &str, clock: &Clock) -> WorkloadIdentity {
         let token = self.plane.token(workload, clock);
         let (svid, _) = self.issue(&token, clock).await.unwrap();
         let bundles = Bundles::new(self.plane.publisher.current().bundles.own().clone());
         WorkloadIdentity { svid, bundles }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.plane.stop().await;
     }
 }
 
-fn config(shop: &Namespace, kubeconfig: &Path) -> String {
+pub(super) fn config(shop: &Namespace, kubeconfig: &Path) -> String {
     format!(
         "listen: 127.0.0.1:0\noperator: {{ listen: \"unix:operator.sock\" }}\n\
          kubernetes: {{ kubeconfig: {} }}\nauthority: {{ secret: {{ namespace: {}, name: {NAME} }} }}\n",
@@ -94,7 +98,7 @@ fn config(shop: &Namespace, kubeconfig: &Path) -> String {
     )
 }
 
-async fn until(seconds: u64, what: &str, is: impl AsyncFn() -> bool) -> Duration {
+pub(super) async fn until(seconds: u64, what: &str, is: impl AsyncFn() -> bool) -> Duration {
     let began = Instant::now();
     while !is().await {
         assert!(began.elapsed() < Duration::from_secs(seconds), "{what}");

@@ -20,6 +20,11 @@ use crate::support::kube::{Namespace, resources_of, server};
 /// A control plane writes the status of every resource in the cluster: two of them would contradict each other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
+/// Waits until no other test's control plane writes them.
+pub(super) async fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
+
 /// A cluster with a control plane and two namespaces: one of the mesh, one of a team.
 pub(super) struct World {
     _turn: MutexGuard<'static, ()>,
@@ -38,7 +43,7 @@ impl World {
 
     /// Where the control plane reaches the API server under this address, and verifies it by these roots.
     async fn through(url: &str, roots: &Path) -> Self {
-        let turn = ONE_AT_A_TIME.lock().await;
+        let turn = turn().await;
         let (directory, clock) = (Directory::new(), Clock::system());
         let root = Namespace::with_resources("root").await;
         let shop = Namespace::new("shop").await;
@@ -98,7 +103,7 @@ impl World {
 }
 
 /// The rules of the ClusterRole in docs/kubernetes.md.
-fn documented_rules() -> Value {
+pub(super) fn documented_rules() -> Value {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/kubernetes.md");
     let page = std::fs::read_to_string(page).unwrap();
     let role = page.split("```yaml\n").find(|block| block.contains("kind: ClusterRole")).unwrap();

@@ -102,11 +102,59 @@ fn nobody_connected_is_no_proof() {
 fn who_went_away_unconvinced_counts_while_its_leaf_can_be_valid() {
     let mut some = fleet(vec![sidecar("orders", true, "1b")]);
     let end = now() + secs(3000);
-    some.gone.push(Gone { id: id("web"), until: end });
-    let awaited = Next::Wait(vec![Awaited::Gone(id("web"), end)]);
+    some.gone.push(Gone { id: id("web"), until: end, pod: PodState::NotKnown });
+    let awaited = Next::Wait(vec![Awaited::Gone(id("web"), PodState::NotKnown, end)]);
     assert_eq!(next(&publishing(), &some, now()), awaited);
     assert_eq!(next(&publishing(), &some, end), Next::Activate);
     assert_eq!(next(&publishing().without_absent().unwrap(), &some, now()), Next::Activate);
+}
+
+#[test]
+fn who_went_away_with_its_pod_does_not_count_and_doubt_does() {
+    use PodState::{NotKnown, Over, There};
+    let end = now() + secs(3000);
+    let keeper = || vec![sidecar("orders", true, "1b")];
+    let with = |pods: &[PodState]| {
+        let gone = pods.iter().map(|pod| Gone { id: id("web"), until: end, pod: *pod });
+        FleetView { gone: gone.collect(), ..fleet(keeper()) }
+    };
+    let table: [(&[PodState], &[PodState], usize); 7] = [
+        (&[], &[], 0),
+        (&[Over], &[], 1),
+        (&[There], &[There], 0),
+        (&[NotKnown], &[NotKnown], 0),
+        (&[Over, Over], &[], 2),
+        (&[Over, There], &[There], 1),
+        (&[NotKnown, Over, There], &[NotKnown, There], 1),
+    ];
+    for (pods, waited, let_go_) in table {
+        let view = with(pods);
+        let waited: Vec<Awaited> =
+            waited.iter().map(|pod| Awaited::Gone(id("web"), *pod, end)).collect();
+        let expected = if waited.is_empty() { Next::Activate } else { Next::Wait(waited) };
+        assert_eq!(next(&publishing(), &view, now()), expected, "{pods:?}");
+        assert_eq!(let_go(&publishing(), &view, now()), let_go_, "{pods:?}");
+        assert_eq!(next(&publishing(), &view, end), Next::Activate, "{pods:?}");
+        assert_eq!(let_go(&publishing(), &view, end), 0, "it would not be waited for anyway");
+        let waived = publishing().without_absent().unwrap();
+        for state in [&waived, &reissuing(), &born()] {
+            assert_eq!(let_go(state, &view, now()), 0, "nobody who left is waited for");
+        }
+    }
+    // It proves nothing of anybody else.
+    let gone = with(&[Over]).gone;
+    let nobody = FleetView { gone: gone.clone(), ..fleet(vec![]) };
+    let absent = Next::Wait(vec![Awaited::Absent(now() + secs(3601))]);
+    assert_eq!(next(&publishing(), &nobody, now()), absent);
+    let lagging = FleetView { gone, ..fleet(vec![sidecar("web", false, "1b")]) };
+    let stuck = Next::Wait(vec![Awaited::Sidecar(id("web"), now())]);
+    assert_eq!(next(&publishing(), &lagging, now()), stuck, "connected, it is there");
+    let elsewhere = FleetView { over_elsewhere: 2, ..with(&[Over]) };
+    assert_eq!(let_go(&publishing(), &elsewhere, now()), 3);
+    assert_eq!(next(&publishing(), &elsewhere, now()), Next::Activate);
+    let more = FleetView { more_gone_until: Some(end), ..elsewhere };
+    assert_eq!(next(&publishing(), &more, now()), Next::Wait(vec![Awaited::Absent(end)]));
+    assert_eq!(next(&reissuing(), &with(&[Over]), now()), next(&reissuing(), &with(&[]), now()));
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn pause() {
 pub(super) struct Lines {
     said: Option<(String, usize, usize)>,
     other: Option<String>,
+    let_go: usize,
     late: BTreeMap<String, u64>,
 }
 
@@ -118,6 +119,11 @@ impl Lines {
             }
             self.other = Some(waits);
         }
+        if standing.let_go > 0 && standing.let_go != self.let_go {
+            let count = standing.let_go;
+            lines.push(format!("not waited for, as their pods are gone: {count} sidecars"));
+        }
+        self.let_go = standing.let_go;
         for one in &standing.awaited {
             let AwaitedStanding::Sidecar { id, for_seconds } = one else { continue };
             let due = self.late.get(id).map_or(LATE, |said| said.saturating_add(AGAIN));
@@ -156,8 +162,14 @@ fn step(standing: &Standing) -> String {
 fn wait(awaited: &AwaitedStanding) -> Option<String> {
     match awaited {
         AwaitedStanding::Sidecar { .. } => None,
-        AwaitedStanding::Gone { id, until } => {
-            Some(format!("for {id}, which went away, until its certificate ends at {until}"))
+        AwaitedStanding::Gone { id, pod, until } => {
+            let pod = match pod.as_str() {
+                "there" => "whose pod is there",
+                _ => "of whose pod nothing is known",
+            };
+            Some(format!(
+                "for {id}, which is not connected and {pod}, until its certificate ends at {until}"
+            ))
         }
         AwaitedStanding::Others { replica, count } => {
             Some(format!("for {count} more sidecars of replica {replica}"))

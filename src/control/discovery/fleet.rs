@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::{Leaf, SpiffeId};
+use crate::kube::PodId;
 use crate::runtime::Clock;
 use crate::xds::own::Running;
 use crate::xds::{Catalogue, Refusal, SharedFeed};
@@ -46,6 +47,8 @@ struct Seats {
 struct Connection {
     certificate: Certificate,
     running: Running,
+    /// The pod that it runs in, once the API server has shown one that is as it says.
+    pod: Option<PodId>,
     since: SystemTime,
     changed: SystemTime,
     feed: Option<SharedFeed>,
@@ -80,6 +83,9 @@ pub struct Connected {
     pub certificate: Certificate,
     /// What it says it runs.
     pub running: Running,
+    /// The pod that it runs in: the API server has shown one that is as it says, and runs as its workload. Which of the pods
+    /// of that workload it is, is its own word.
+    pub pod: Option<PodId>,
     /// Since when it is connected.
     pub since: SystemTime,
     /// When it last acknowledged or refused something, or connected.
@@ -196,6 +202,7 @@ impl Fleet {
         let connection = Connection {
             certificate,
             running: Running::default(),
+            pod: None,
             since: now,
             changed: now,
             feed: None,
@@ -268,6 +275,7 @@ impl Connection {
         Connected {
             certificate: self.certificate.clone(),
             running: self.running.clone(),
+            pod: self.pod.clone(),
             since: self.since,
             changed: self.changed,
             unanswered: feed.as_ref().map_or(0, |feed| feed.unanswered()),

@@ -81,6 +81,7 @@ fn sidecar(connected: &Connected) -> Value {
         refused,
         resources,
         programmed,
+        pod: _,
     } = connected;
     json!({
         "id": certificate.id.as_str(),

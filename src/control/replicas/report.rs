@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::SpiffeId;
+use crate::kube::PodId;
 
 /// So many lagging sidecars are named.
 const NAMED: usize = 16;
@@ -29,8 +30,11 @@ pub(in crate::control) struct Report {
     pub(in crate::control) groups: Vec<Group>,
     /// Some of them, those that lag first.
     pub(in crate::control) named: Vec<Named>,
-    /// Sidecars that went away without the bundle.
+    /// Sidecars that went away without the bundle, but for those whose pods are over.
     pub(in crate::control) gone: Vec<Gone>,
+    /// How many went away without it whose pods are over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(in crate::control) over: usize,
     /// Until when others that went away without it may have a valid certificate, in seconds since 1970.
     pub(in crate::control) more_gone_until: Option<u64>,
     /// Those that went away from others and are here now.
@@ -73,6 +77,13 @@ pub(in crate::control) struct Gone {
     pub(in crate::control) left: u64,
     /// The last second of its certificate.
     pub(in crate::control) until: u64,
+    /// The pod that it ran in, where the API server has shown that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::control) pod: Option<PodId>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 mod spiffe_id {
@@ -173,9 +184,16 @@ mod tests {
         report.count(lagging);
         let gone = |index: usize| {
             let one = named(index, false, "");
-            Gone { id: one.id, serial: "a".repeat(40), left: 1, until: 1000 + index as u64 }
+            let pod = PodId {
+                namespace: "shop".to_owned(),
+                name: format!("w{index}-{}", "a".repeat(40)),
+                uid: "u".repeat(36),
+            };
+            let (serial, until) = ("a".repeat(40), 1000 + index as u64);
+            Gone { id: one.id, serial, left: 1, until, pod: Some(pod) }
         };
         report.miss((0..5000).map(gone).collect());
+        report.over = 7;
         assert_eq!(report.connected(), 5000);
         assert_eq!((report.named.len(), report.gone.len()), (NAMED, GONE));
         assert!(report.named.iter().all(|one| !one.acknowledged), "those that lag first");

@@ -47,6 +47,8 @@ pub(in crate::control) struct Others {
     pub(in crate::control) replicas: Vec<Replica>,
     /// Sidecars that went away from them without the bundle, but for those that are found elsewhere.
     pub(in crate::control) gone: Vec<Gone>,
+    /// How many more the living ones found to be of pods that are over.
+    pub(in crate::control) over: usize,
     /// Until when further ones may serve on, of which too many went away to be named.
     pub(in crate::control) more_gone_until: Option<SystemTime>,
     /// Who is connected to one of them, of those that went away from another.
@@ -115,6 +117,8 @@ impl Others {
             Life::Silent { until } => Says::Nothing { until },
             Life::Lives => {
                 let report = seen.report.as_ref();
+                let over = report.map_or(0, |report| report.over);
+                self.over = self.over.saturating_add(over);
                 self.found.extend(report.iter().flat_map(|report| report.found.iter().cloned()));
                 report.map_or(Says::Behind, |report| counted(report, here))
             }
@@ -202,7 +206,7 @@ mod tests {
 
     fn gone(name: &str, until: u64) -> Gone {
         let until = 1_790_000_000 + until;
-        Gone { id: id(name), serial: "a".to_owned(), left: 1_790_000_000, until }
+        Gone { id: id(name), serial: "a".to_owned(), left: 1_790_000_000, until, pod: None }
     }
 
     #[test]

@@ -195,7 +195,8 @@ impl Controller {
         fleet.tell_each(audience, |certificate, running| {
             let account = certificate.id.service_account()?;
             let selected = index.selected(&running.pod_uid, account)?;
-            Some(groups.table(&selected))
+            let pod = index.pod(&running.pod_uid, account)?;
+            Some((pod.id(), groups.table(&selected)))
         });
         self.ready.met();
         self.counts.set(&self.index, &self.groups, self.services.len());

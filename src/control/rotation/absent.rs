@@ -1,11 +1,12 @@
-//! Sidecars that went away. Whether one ended or only lost its connection cannot be told; while its certificate is valid
-//! it may serve on with the bundle that it had.
+//! Sidecars that went away. Whether one ended or only lost its connection cannot be told here; while its certificate is
+//! valid it may serve on with the bundle that it had, unless its pod is over ([`super::pods`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use crate::control::replicas::{self, Gone};
 use crate::identity::SpiffeId;
+use crate::kube::PodId;
 
 /// A sidecar that renews connects with its new certificate and then leaves with its old one, or the other way round.
 /// Both happen within this time.
@@ -21,6 +22,8 @@ pub(super) struct Seen {
     pub(super) not_after: SystemTime,
     /// The sequence of the newest bundle that it acknowledged.
     pub(super) acknowledged: Option<u64>,
+    /// The pod that it runs in, where that is known.
+    pub(super) pod: Option<PodId>,
 }
 
 /// Who went away, out of what is seen time and again.
@@ -41,6 +44,7 @@ pub(super) struct Lacking {
     pub(super) left: SystemTime,
     /// The last second of its certificate.
     pub(super) until: SystemTime,
+    pub(super) pod: Option<PodId>,
 }
 
 impl Lacking {
@@ -48,7 +52,7 @@ impl Lacking {
     pub(super) fn to_gone(&self) -> Gone {
         let (id, serial) = self.key.clone();
         let (left, until) = (replicas::unix(self.left), replicas::unix(self.until));
-        Gone { id, serial, left, until }
+        Gone { id, serial, left, until, pod: self.pod.clone() }
     }
 }
 
@@ -64,8 +68,11 @@ impl Absent {
         let before = std::mem::take(&mut self.present);
         for (key, held) in &before {
             match present.get_mut(key) {
-                // What it acknowledged, it keeps.
-                Some(seen) => seen.acknowledged = seen.acknowledged.max(held.acknowledged),
+                // What it acknowledged, it keeps; and it stays in its pod.
+                Some(seen) => {
+                    seen.acknowledged = seen.acknowledged.max(held.acknowledged);
+                    seen.pod = seen.pod.take().or_else(|| held.pod.clone());
+                }
                 None => {
                     self.left.insert(key.clone(), Left { at: now, seen: held.clone() });
                 }
@@ -87,6 +94,7 @@ impl Absent {
             key: key.clone(),
             left: left.at,
             until: left.seen.not_after,
+            pod: left.seen.pod.clone(),
         });
         lacking.collect()
     }
@@ -124,7 +132,9 @@ impl Absent {
             let apart = since.duration_since(left).or_else(|_| left.duration_since(since));
             apart.is_ok_and(|apart| apart <= CHANGE_OVER)
         };
-        let found = self.present.iter().find(|((id, _), seen)| *id == gone.id && near(seen.since));
+        let found = self.present.iter().find(|((id, _), seen)| {
+            *id == gone.id && near(seen.since) && may_be_in(gone.pod.as_ref(), seen)
+        });
         found.map(|(key, _)| key.clone()).filter(|key| !self.paired.contains(key))
     }
 
@@ -138,7 +148,10 @@ impl Absent {
                 continue;
             }
             let same = self.left.iter().find(|((other, _), left)| {
-                *other == key.0 && lately(left.at) && left.seen.since < seen.since
+                *other == key.0
+                    && lately(left.at)
+                    && left.seen.since < seen.since
+                    && may_be_in(left.seen.pod.as_ref(), seen)
             });
             if let Some(old) = same.map(|(old, _)| old.clone()) {
                 self.left.remove(&old);
@@ -146,6 +159,11 @@ impl Absent {
             }
         }
     }
+}
+
+/// A sidecar that left a known pod is no other than one that is seen in that pod.
+fn may_be_in(left: Option<&PodId>, seen: &Seen) -> bool {
+    left.is_none() || left == seen.pod.as_ref()
 }
 
 #[cfg(test)]
@@ -158,7 +176,8 @@ mod tests {
 
     fn one(name: &str, serial: &str, since: u64, acknowledged: Option<u64>) -> (Key, Seen) {
         let id = SpiffeId::parse(&format!("spiffe://demo.mesh/ns/shop/sa/{name}")).unwrap();
-        ((id, serial.to_owned()), Seen { since: at(since), not_after: at(3600), acknowledged })
+        let (since, not_after) = (at(since), at(3600));
+        ((id, serial.to_owned()), Seen { since, not_after, acknowledged, pod: None })
     }
 
     fn names(absent: &Absent, sequence: u64) -> Vec<String> {
@@ -225,10 +244,63 @@ mod tests {
         assert_eq!(names(&absent, 2).len(), 1, "however often it is looked");
     }
 
+    fn in_pod((key, seen): (Key, Seen), uid: &str) -> (Key, Seen) {
+        (key, Seen { pod: Some(pod(uid)), ..seen })
+    }
+
+    fn pod(uid: &str) -> PodId {
+        let (namespace, name) = ("shop".to_owned(), "web-0".to_owned());
+        PodId { namespace, name, uid: uid.to_owned() }
+    }
+
+    #[test]
+    fn a_new_connection_stands_for_one_that_left_the_same_pod_only() {
+        let (old, new) = (one("web", "old", 0, Some(1)), one("web", "new", 100, None));
+        for (before, after, stands) in [
+            (old.clone(), new.clone(), true),
+            (old.clone(), in_pod(new.clone(), "u-1"), true),
+            (in_pod(old.clone(), "u-1"), in_pod(new.clone(), "u-1"), true),
+            // The pod's name came back, and perhaps the old one is cut off and serves on.
+            (in_pod(old.clone(), "u-1"), in_pod(new.clone(), "u-2"), false),
+            (in_pod(old.clone(), "u-1"), new.clone(), false),
+        ] {
+            let gone = Lacking {
+                key: before.0.clone(),
+                left: at(101),
+                until: at(3600),
+                pod: before.1.pod.clone(),
+            };
+            let mut absent = Absent::default();
+            absent.look(at(0), [before].into());
+            absent.look(at(101), [after.clone()].into());
+            let left = absent.without(2);
+            assert_eq!(left.is_empty(), stands, "{left:?}");
+            let mut elsewhere = Absent::default();
+            elsewhere.look(at(101), [after].into());
+            assert_eq!(elsewhere.claim(&[gone.to_gone()]).is_empty(), !stands, "{gone:?}");
+        }
+        // Once its pod is known it is.
+        let mut absent = Absent::default();
+        absent.look(at(0), [in_pod(old, "u-1")].into());
+        absent.look(at(101), [new.clone()].into());
+        assert_eq!(absent.without(2)[0].pod, Some(pod("u-1")));
+        absent.look(at(102), [in_pod(new, "u-1")].into());
+        assert!(absent.without(2).is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_was_known_once_stays_known() {
+        let mut absent = Absent::default();
+        absent.look(at(0), [in_pod(one("web", "a", 0, None), "u-1")].into());
+        absent.look(at(1), [one("web", "a", 0, None)].into());
+        absent.look(at(100), BTreeMap::new());
+        assert_eq!(absent.without(1)[0].pod, Some(pod("u-1")));
+    }
+
     fn left_elsewhere(name: &str, serial: &str, left: u64) -> Gone {
         let ((id, serial), _) = one(name, serial, 0, None);
         let (left, until) = (replicas::unix(at(left)), replicas::unix(at(3600)));
-        Gone { id, serial, left, until }
+        Gone { id, serial, left, until, pod: None }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod absent;
 mod metrics;
+mod pods;
 mod standing;
 mod view;
 
@@ -14,12 +15,14 @@ use tokio::sync::{Notify, watch};
 
 use crate::ca::rotation::{self, Next};
 use crate::ca::{Authority, AuthorityError, Step, StoreError};
+use crate::kube;
 use crate::runtime::{Clock, Drain};
 
 use super::discovery::{Fleet, Published};
 use super::issuer::LastRefusal;
 use super::replicas::Replicas;
 use absent::Absent;
+use pods::Pods;
 
 pub use standing::{
     AwaitedStanding, ChangeStanding, GenerationStanding, ReissueStanding, RequestStanding, Standing,
@@ -46,13 +49,14 @@ struct Inner {
     clock: Clock,
     watching_since: SystemTime,
     absent: Mutex<Absent>,
+    pods: Pods,
     wake: Notify,
 }
 
 impl Rotation {
     pub(super) fn new(
         (authority, refusal, replicas): (Arc<Authority>, LastRefusal, Replicas),
-        (fleet, readers): (Fleet, Duration),
+        (fleet, pods, readers): (Fleet, Option<kube::Pods>, Duration),
         published: watch::Receiver<Arc<Published>>,
         clock: Clock,
     ) -> Self {
@@ -66,6 +70,7 @@ impl Rotation {
             watching_since: clock.now(),
             clock,
             absent: Mutex::default(),
+            pods: Pods::new(pods),
             wake: Notify::new(),
         }))
     }
@@ -97,6 +102,11 @@ impl Rotation {
                 () = tokio::time::sleep(TICK) => {}
             }
         }
+    }
+
+    /// Asks about the pods of sidecars that hold a change up and are not connected, until the drain begins.
+    pub(super) async fn ask_about_pods(self, drain: Drain) -> Result<(), Infallible> {
+        self.0.pods.run(drain, &self.0.wake).await
     }
 
     /// Takes the next step if it is due, and says whether one was taken.
@@ -201,6 +211,7 @@ impl Inner {
                 self.authority.activate(said.unwrap_or(pace), now)?;
                 tracing::warn!(
                     sidecars = fleet.size(),
+                    let_go = rotation::let_go(&state, &fleet, now),
                     "every sidecar trusts the new root: it signs from now on"
                 );
             }

@@ -41,6 +41,8 @@ pub struct Standing {
     pub done: usize,
     /// What is waited for.
     pub awaited: Vec<AwaitedStanding>,
+    /// How many absent sidecars are not waited for, as their pods are over.
+    pub let_go: usize,
 }
 
 /// One generation.
@@ -117,11 +119,13 @@ pub enum AwaitedStanding {
         /// For how many seconds it has been waited for.
         for_seconds: u64,
     },
-    /// A sidecar that went away.
+    /// A sidecar that is not connected.
     #[serde(rename_all = "camelCase")]
     Gone {
         /// Its SPIFFE ID.
         id: String,
+        /// What is known of its pod: `there` or `notKnown`.
+        pod: String,
         /// Until when its certificate is valid.
         until: String,
     },
@@ -177,6 +181,7 @@ impl Standing {
         };
         let waited = awaited.iter().map(|one| fleet.weight(one)).sum();
         let connected = fleet.size();
+        let let_go = rotation::let_go(&state, fleet, now);
         Self {
             sequence: state.sequence,
             generations: state.generations.iter().map(GenerationStanding::new).collect(),
@@ -202,6 +207,7 @@ impl Standing {
             connected,
             acknowledged: fleet.acknowledged(),
             done: connected.saturating_sub(waited),
+            let_go,
             awaited: awaited.into_iter().map(|one| AwaitedStanding::new(one, now)).collect(),
             trust_domain: state.trust_domain,
         }
@@ -266,7 +272,9 @@ impl AwaitedStanding {
                 id: id.to_string(),
                 for_seconds: now.duration_since(since).map_or(0, |passed| passed.as_secs()),
             },
-            Awaited::Gone(id, until) => Self::Gone { id: id.to_string(), until: text(until) },
+            Awaited::Gone(id, pod, until) => {
+                Self::Gone { id: id.to_string(), pod: pod.as_str().to_owned(), until: text(until) }
+            }
             Awaited::Others(replica, count) => Self::Others { replica, count },
             Awaited::Behind(replica) => Self::Behind { replica },
             Awaited::Silent(replica, until) => Self::Silent { replica, until: text(until) },

@@ -5,8 +5,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use crate::ca::Trust;
-use crate::ca::rotation::{Connected, FleetView, Gone};
-use crate::control::replicas::{self, Here, Moment, Named, Others, Report};
+use crate::ca::rotation::{self, Connected, FleetView, PodState};
+use crate::control::replicas::{self, Gone, Here, Moment, Named, Others, Report};
+use crate::identity::SpiffeId;
+use crate::kube::PodId;
 use crate::xds::own::TRUST_BUNDLE_TYPE;
 
 use super::absent::{Key, Lacking, Seen};
@@ -25,13 +27,23 @@ impl Inner {
             signs: &trust.active_key_id,
             now: Moment::now(&self.clock),
         };
-        let others = self.replicas.others(&here);
+        let mut others = self.replicas.others(&here);
         absent.found_elsewhere(&others.found);
         let found = absent.claim(&others.gone);
         let lacking = absent.without(trust.sequence);
         drop(absent);
+        others.gone.retain(|gone| !found.contains(&gone.key()));
+        self.ask_about(&lacking, &others.gone);
         self.say((&connected, &lacking, &found), version, &trust);
-        merged(connected, lacking, (others, &found), self)
+        self.merged(connected, lacking, others)
+    }
+
+    /// While it matters who went away.
+    fn ask_about(&self, lacking: &[Lacking], elsewhere: &[Gone]) {
+        let here = lacking.iter().filter_map(|one| one.pod.clone());
+        let all = here.chain(elsewhere.iter().filter_map(|gone| gone.pod.clone()));
+        let matters = rotation::waits_for_absent(&self.authority.state());
+        self.pods.ask_about(all.filter(|_| matters));
     }
 
     /// The version of the bundle that sidecars are told. What is published may be older than what the authority says: then
@@ -72,7 +84,7 @@ impl Inner {
             });
             let acknowledged = acknowledged.then_some(trust.sequence);
             let (since, not_after) = (one.since, certificate.not_after);
-            present.insert(key, Seen { since, not_after, acknowledged });
+            present.insert(key, Seen { since, not_after, acknowledged, pod: one.pod });
         }
         (seen, present)
     }
@@ -91,30 +103,38 @@ impl Inner {
             key_id: one.key_id.clone(),
             since: replicas::unix(one.since),
         }));
-        report.miss(lacking.iter().map(Lacking::to_gone).collect());
+        let (over, gone): (Vec<&Lacking>, Vec<&Lacking>) =
+            lacking.iter().partition(|one| self.pods.state(one.pod.as_ref()) == PodState::Over);
+        report.over = over.len();
+        report.miss(gone.into_iter().map(Lacking::to_gone).collect());
         self.replicas.say(report);
     }
-}
 
-fn merged(
-    connected: Vec<Connected>,
-    lacking: Vec<Lacking>,
-    (others, found): (Others, &BTreeSet<String>),
-    inner: &Inner,
-) -> FleetView {
-    let here = lacking.into_iter().map(|one| Gone { id: one.key.0, until: one.until });
-    let elsewhere = others.gone.into_iter().filter(|gone| !found.contains(&gone.key()));
-    let elsewhere = elsewhere.map(|gone| Gone { until: at(gone.until), id: gone.id });
-    // Whoever was connected to a replica that ended has the time to come back that there is after any start.
-    let watching_since =
-        others.ended.map_or(inner.watching_since, |end| end.max(inner.watching_since));
-    FleetView {
-        watching_since,
-        connected,
-        gone: here.chain(elsewhere).collect(),
-        readers: inner.readers,
-        more_gone_until: others.more_gone_until,
-        replicas: others.replicas,
-        lag: inner.replicas.lag(),
+    fn merged(
+        &self,
+        connected: Vec<Connected>,
+        lacking: Vec<Lacking>,
+        others: Others,
+    ) -> FleetView {
+        let gone = |(id, until, pod): (SpiffeId, SystemTime, Option<PodId>)| rotation::Gone {
+            id,
+            until,
+            pod: self.pods.state(pod.as_ref()),
+        };
+        let here = lacking.into_iter().map(|one| (one.key.0, one.until, one.pod));
+        let elsewhere = others.gone.into_iter().map(|one| (one.id, at(one.until), one.pod));
+        // Whoever was connected to a replica that ended has the time to come back that there is after any start.
+        let watching_since =
+            others.ended.map_or(self.watching_since, |end| end.max(self.watching_since));
+        FleetView {
+            watching_since,
+            connected,
+            gone: here.chain(elsewhere).map(gone).collect(),
+            over_elsewhere: others.over,
+            readers: self.readers,
+            more_gone_until: others.more_gone_until,
+            replicas: others.replicas,
+            lag: self.replicas.lag(),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value, json};
 
+use crate::kube::PodId;
 use crate::kube::crd::DEFINITIONS;
 use crate::kube::inject::{CAPTURE_CONTAINER, ENVOY_CONTAINER, SIDECAR_CONTAINER};
 use crate::policy::{self, Resource};
@@ -61,6 +62,8 @@ pub struct Pod {
     pub uid: String,
     /// Its namespace.
     pub namespace: String,
+    /// Its name.
+    pub name: String,
     /// As whom it runs.
     pub service_account: String,
     /// Its labels.
@@ -174,13 +177,21 @@ fn selector(key: &ResourceKey, document: &str) -> Result<Selector, String> {
 }
 
 impl Pod {
-    /// What counts of a pod; `None` for one without UID or namespace, which no API server gives.
+    /// Which one it is, for whoever asks about it later.
+    #[must_use]
+    pub fn id(&self) -> PodId {
+        let Self { uid, namespace, name, .. } = self;
+        PodId { namespace: namespace.clone(), name: name.clone(), uid: uid.clone() }
+    }
+
+    /// What counts of a pod; `None` for one without UID, namespace or name, which no API server gives.
     #[must_use]
     pub fn read(pod: &core::Pod) -> Option<Self> {
         let spec = pod.spec.as_ref();
         Some(Self {
             uid: pod.metadata.uid.clone()?,
             namespace: pod.metadata.namespace.clone()?,
+            name: pod.metadata.name.clone()?,
             service_account: spec?.service_account_name.clone().unwrap_or_default(),
             labels: pod.metadata.labels.clone().unwrap_or_default(),
             addresses: addresses(pod.status.as_ref()),

@@ -42,6 +42,7 @@ fn pod(uid: &str, namespace: &str, app: &str) -> Pod {
     Pod {
         uid: uid.to_owned(),
         namespace: namespace.to_owned(),
+        name: format!("{app}-0"),
         service_account: app.to_owned(),
         labels: [("app".to_owned(), app.to_owned())].into(),
         addresses: Vec::new(),

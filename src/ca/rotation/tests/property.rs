@@ -64,6 +64,8 @@ impl Inner {
 #[derive(Debug, Clone)]
 struct Sidecar {
     connected: bool,
+    /// Its pod is over.
+    over: bool,
     /// By the sequence of the bundle that it acknowledged.
     acknowledged: u64,
     trusts: Vec<Vec<u8>>,
@@ -87,6 +89,8 @@ enum Event {
     Renew(usize),
     Leave(usize),
     Return(usize),
+    /// Its pod is deleted: it never comes back.
+    Delete(usize),
     Pass(u64),
     Crash(Crash),
 }
@@ -102,6 +106,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => one().prop_map(Event::Renew),
         1 => one().prop_map(Event::Leave),
         3 => one().prop_map(Event::Return),
+        1 => one().prop_map(Event::Delete),
         4 => prop_oneof![Just(1), Just(61), Just(1000), Just(3700)].prop_map(Event::Pass),
         1 => prop_oneof![Just(Crash::Before), Just(Crash::After)].prop_map(Event::Crash),
     ]
@@ -181,7 +186,7 @@ impl World {
                     sidecar.connected = false;
                     if sidecar.acknowledged != sequence {
                         let (id, until) = (id(&format!("w{index}")), sidecar.leaf.ends);
-                        self.gone.push(Gone { id, until });
+                        self.gone.push(Gone { id, until, pod: PodState::There });
                     }
                 }
             }
@@ -189,13 +194,21 @@ impl World {
             Event::Return(index) => {
                 let fresh = fresh(&self.authority, self.now);
                 let sidecar = &mut self.sidecars[*index];
-                if !sidecar.connected {
+                if !sidecar.connected && !sidecar.over {
                     sidecar.connected = true;
                     sidecar.acknowledged = fresh.acknowledged;
                     sidecar.trusts = fresh.trusts;
                     if sidecar.leaf.ends < self.now {
                         sidecar.leaf = fresh.leaf;
                     }
+                }
+            }
+            Event::Delete(index) => {
+                self.play(&Event::Leave(*index));
+                self.sidecars[*index].over = true;
+                let name = id(&format!("w{index}"));
+                for gone in self.gone.iter_mut().filter(|gone| gone.id == name) {
+                    gone.pod = PodState::Over;
                 }
             }
             Event::Pass(seconds) => {
@@ -310,7 +323,7 @@ fn fresh(authority: &Authority, now: SystemTime) -> Sidecar {
     let leaf =
         Leaf { root: trusts[0].clone(), key_id: authority.active_key_id(), ends: now + secs(3600) };
     let acknowledged = authority.trust().borrow().sequence;
-    Sidecar { connected: true, acknowledged, trusts, leaf }
+    Sidecar { connected: true, over: false, acknowledged, trusts, leaf }
 }
 
 /// A state without what is drawn at random.

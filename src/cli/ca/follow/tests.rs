@@ -37,6 +37,7 @@ fn standing(step: Option<&str>, done: usize, awaited: Vec<AwaitedStanding>) -> S
         acknowledged: 2,
         done,
         awaited,
+        let_go: 0,
     }
 }
 
@@ -70,6 +71,34 @@ fn each_change_is_one_line_and_a_stuck_sidecar_is_named() {
         lines.changes(&standing(None, 2, vec![])),
         ["root 1 signs; no change of the root is under way"]
     );
+}
+
+#[test]
+fn who_is_not_connected_is_waited_for_for_a_reason_or_let_go() {
+    let until = "2026-01-01T01:00:00Z".to_owned();
+    let gone = |name: &str, pod: &str| AwaitedStanding::Gone {
+        id: format!("spiffe://demo.mesh/ns/shop/sa/{name}"),
+        pod: pod.to_owned(),
+        until: until.clone(),
+    };
+    let both = vec![gone("web", "there"), gone("vm", "notKnown")];
+    let mut lines = Lines::default();
+    let said = lines.changes(&standing(Some("publishing"), 2, both.clone()));
+    let waits = "waits for spiffe://demo.mesh/ns/shop/sa/web, which is not connected and whose pod is there, until its \
+                 certificate ends at 2026-01-01T01:00:00Z; for spiffe://demo.mesh/ns/shop/sa/vm, which is not \
+                 connected and of whose pod nothing is known, until its certificate ends at 2026-01-01T01:00:00Z";
+    assert_eq!(said, ["root 2 is published; acknowledged: 2 of 2 sidecars", waits]);
+    let less = |awaited: &[AwaitedStanding], let_go| Standing {
+        let_go,
+        ..standing(Some("publishing"), 2, awaited.to_vec())
+    };
+    let let_go = "not waited for, as their pods are gone: 1 sidecars";
+    assert_eq!(lines.changes(&less(&both, 1)), [let_go]);
+    assert!(lines.changes(&less(&both, 1)).is_empty(), "said already");
+    let mut out = Vec::new();
+    crate::cli::ca::report::text(&less(&both, 1), &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert!(out.contains(waits) && out.contains(let_go), "{out}");
 }
 
 #[test]

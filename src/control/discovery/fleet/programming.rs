@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::identity::SpiffeId;
+use crate::kube::PodId;
 use crate::xds::own::{POLICY_KIND, POLICY_RESOURCE_TYPE, Running, SERVICE_KIND};
 use crate::xds::{Catalogue, Kind, Refusal, SharedTable};
 
@@ -42,21 +43,23 @@ pub(in crate::control) enum Audience {
 }
 
 impl Fleet {
-    /// Tells sidecars that have said what they are the resources that are for them. `None`: that is not known now, and what
-    /// was told stands. `resources` must be quick.
+    /// Tells sidecars that have said what they are the resources that are for them, and takes note of their pods. `None`:
+    /// neither is known now, and what was told stands. `resources` must be quick.
     pub(in crate::control) fn tell_each(
         &self,
         audience: Audience,
-        mut resources: impl FnMut(&Certificate, &Running) -> Option<Arc<SharedTable>>,
+        mut resources: impl FnMut(&Certificate, &Running) -> Option<(PodId, Arc<SharedTable>)>,
     ) {
-        let seats = self.lock();
-        for connection in seats.taken.values().filter(|connection| connection.feed.is_some()) {
+        let mut seats = self.lock();
+        let all = seats.taken.values_mut().filter(|connection| connection.feed.is_some());
+        for connection in all {
             if audience == Audience::Newcomers && connection.resources().is_some() {
                 continue;
             }
-            let Some(table) = resources(&connection.certificate, &connection.running) else {
+            let Some((pod, table)) = resources(&connection.certificate, &connection.running) else {
                 continue;
             };
+            connection.pod = Some(pod);
             connection.tell(POLICY_KIND, table);
         }
     }
