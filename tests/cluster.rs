@@ -79,6 +79,7 @@ async fn within() {
     upgrade(&world, &helm).await;
     lost_control_plane(&world).await;
     uninstall(&world, &helm).await;
+    leave(&world, &helm).await;
 }
 
 async fn install(node: &Inside, helm: &Helm) {
@@ -378,4 +379,27 @@ async fn uninstall(world: &World, helm: &Helm) {
     done(&format!(
         "helm uninstall: 0 of {answered} requests lost, definitions and policies are there"
     ));
+}
+
+/// The gates go one after the other, callers last, and then all the rest.
+async fn leave(world: &World, helm: &Helm) {
+    let load = Load::start(world).await;
+    load.more(50).await;
+    world.node.kubectl("label namespace shop hopgate.dev/inject=disabled --overwrite").await;
+    for name in ["payments", "orders", "web"] {
+        world.node.kubectl(&format!("-n shop rollout restart deployment/{name}")).await;
+        world.node.rolled_out("shop", name).await;
+        alone(world, name).await;
+        let pod = world.node.pod(name).await;
+        assert!(pod.0["spec"]["initContainers"].is_null(), "{name} has a gate");
+        load.more(100).await;
+    }
+    world.node.helm(helm, "uninstall hopgate --namespace hopgate-system --wait --timeout 120s");
+    for definition in DEFINITIONS {
+        world.node.kubectl(&format!("delete crd {}.{GROUP}", definition.plural)).await;
+    }
+    load.more(100).await;
+    let answered = load.end("leaving for good").await;
+    assert_eq!(world.read("alice", "/customers/bob/orders").await, "200 web > orders");
+    done(&format!("leaving for good: 0 of {answered} requests lost"));
 }

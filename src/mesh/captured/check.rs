@@ -28,6 +28,8 @@ pub struct Captured {
     pub(super) destinations: Vec<Destination>,
     /// Endpoints that are called by their own address.
     pub(super) direct: Vec<Direct>,
+    /// Destinations to which no new connection goes.
+    pub(super) leaving: Vec<Destination>,
 }
 
 /// Who may answer, or why nothing is sent there.
@@ -99,7 +101,24 @@ impl Captured {
         let own = verdicts.peers(std::slice::from_ref(&workload.sidecar.identity));
         let destinations = verdicts.destinations(services);
         let direct = verdicts.direct(services, &taken);
-        Ok(Self { families, own, destinations, direct, domain, workload })
+        Ok(Self { families, own, destinations, direct, domain, workload, leaving: Vec::new() })
+    }
+
+    /// The same with services that were called before and are no part of the mesh any more: connections that stand still
+    /// lead to them, under the same checks, until Envoy has drained them. Names that are taken, and headless services, are
+    /// left out.
+    #[must_use]
+    pub fn with_leaving(mut self, services: &[Service]) -> Self {
+        let verdicts = Verdicts { workload: &self.workload, domain: &self.domain };
+        let mut leaving = verdicts.destinations(&in_order(services));
+        leaving.retain(|one| self.destinations.iter().all(|there| there.name != one.name));
+        self.leaving = leaving;
+        self
+    }
+
+    /// Everything that some connection leads to by the address of a service.
+    pub(super) fn reachable(&self) -> impl Iterator<Item = &Destination> {
+        self.destinations.iter().chain(&self.leaving)
     }
 
     /// The parts of the mesh to which connections are refused, and why.

@@ -86,7 +86,7 @@ impl Captured {
     /// The routes of all chains that carry requests.
     pub(super) fn routes(&self) -> Vec<Value> {
         let http = |protocol: Protocol, peers: &Peers| protocol == Protocol::Http && peers.is_ok();
-        let services = self.destinations.iter().filter(|one| http(one.protocol, &one.peers));
+        let services = self.reachable().filter(|one| http(one.protocol, &one.peers));
         let direct = self.direct.iter().filter(|one| http(one.protocol, &one.peers));
         let own = self.workload.ports.iter().any(|port| {
             port.mtls != MtlsMode::Disabled && http(port.protocol.inside_tls(), &self.own)

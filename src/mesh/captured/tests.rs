@@ -233,6 +233,29 @@ fn a_workload_calls_itself_as_others_do() {
 }
 
 #[test]
+fn a_service_that_leaves_is_reached_on_connections_that_stand_and_on_no_others() {
+    let http = "out|80|orders.shop";
+    let leaving = |workload: CapturedWorkload, services: &[Service]| {
+        let captured = Captured::new(workload, services).unwrap().with_leaving(&[orders()]);
+        captured.resources().unwrap()
+    };
+    let (before, after) = (resources(workload(), &[orders()]), leaving(workload(), &[]));
+    encode_all(&after);
+    assert_eq!(after.listeners, resources(workload(), &[]).listeners, "no chain leads there");
+    assert_eq!(after.clusters, before.clusters, "who may answer is the same");
+    assert_eq!((&after.routes, &after.endpoints), (&before.routes, &before.endpoints));
+    // One that is there is as it is said to be now.
+    let other = service("orders", &["10.96.0.60"], &["c"]);
+    let there = std::slice::from_ref(&other);
+    assert_eq!(leaving(workload(), there), resources(workload(), there));
+    // Whoever is revoked is not reached on them either.
+    let revoked = CapturedWorkload { revoked: [id("b"), id("c")].into(), ..workload() };
+    let revoked = leaving(revoked, &[]);
+    assert!(!revoked.clusters.contains_key(http) && !revoked.routes.contains_key(http));
+    assert!(!revoked.endpoints.contains_key(http));
+}
+
+#[test]
 fn whoever_is_revoked_is_called_no_more() {
     let before = resources(workload(), &[orders()]);
     let revoked = |ids: &[&str]| {

@@ -35,9 +35,9 @@ pub(super) fn own_name(protocol: Protocol) -> String {
 }
 
 impl Captured {
-    /// Only what some chain leads to.
+    /// Only what some chain leads to, or did until lately.
     pub(super) fn outbound_clusters(&self) -> Vec<Value> {
-        let services = self.destinations.iter().filter_map(|one| {
+        let services = self.reachable().filter_map(|one| {
             let peers = one.peers.as_ref().ok()?;
             Some(self.service_cluster(one, peers))
         });
@@ -67,7 +67,7 @@ impl Captured {
 
     /// The endpoints of services.
     pub(super) fn assignments(&self) -> Vec<Value> {
-        let usable = self.destinations.iter().filter(|one| one.peers.is_ok());
+        let usable = self.reachable().filter(|one| one.peers.is_ok());
         usable.map(assignment).collect()
     }
 

@@ -7,6 +7,7 @@
 
 mod config;
 mod drain;
+mod leaving;
 mod publisher;
 mod services;
 mod session;
@@ -31,6 +32,7 @@ use crate::telemetry::Metrics;
 use crate::xds::{AggregatedService, Catalogue};
 
 pub use drain::{Drained, EnvoyDrain};
+use leaving::Leaving;
 use publisher::Publisher;
 pub use services::InvalidServices;
 use services::ServicesTask;
@@ -79,6 +81,7 @@ pub(super) fn start(
         snapshots: Snapshots::new((capture.clone(), config.workload.namespace.clone()), sidecar)?,
         secrets: certificates.secrets.clone(),
         services,
+        leaving: Leaving::new(capture.drain_time),
         gate: Arc::clone(gate),
         orders: standing.orders(),
         clock: clock.clone(),

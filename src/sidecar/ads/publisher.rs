@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::leaving::Leaving;
 use super::snapshot::{Known, Snapshots};
 use super::status::AdsStatus;
 use crate::authz::Gate;
@@ -26,6 +28,7 @@ pub(super) struct Publisher {
     pub(super) own: SpiffeId,
     pub(super) secrets: watch::Receiver<Option<Arc<Table>>>,
     pub(super) services: Services,
+    pub(super) leaving: Leaving,
     pub(super) gate: Arc<Gate>,
     pub(super) orders: watch::Receiver<Orders>,
     pub(super) clock: Clock,
@@ -68,17 +71,18 @@ impl Publisher {
         let list = Arc::clone(self.gate.revoked().list()?);
         let snapshot = self.gate.snapshot();
         let (aliases, mtls) = (snapshot.mesh().aliases.clone(), snapshot.mesh().mtls.clone());
-        let mut revoked = self.revoked(&list, &services, &aliases);
+        let leaving = self.leaving.follow(&services, Instant::now());
+        let mut revoked = self.revoked(&list, services.iter().chain(&*leaving), &aliases);
         if own_revoked {
             revoked.insert(self.own.clone());
         }
-        Some(Known { services, secrets, aliases, mtls, revoked })
+        Some(Known { services, leaving, secrets, aliases, mtls, revoked })
     }
 
-    fn revoked(
+    fn revoked<'a>(
         &self,
         list: &RevocationList,
-        services: &[Service],
+        services: impl Iterator<Item = &'a Service>,
         aliases: &[TrustDomain],
     ) -> BTreeSet<SpiffeId> {
         if list.is_empty() {
@@ -87,7 +91,7 @@ impl Publisher {
         let domain = self.own.trust_domain();
         let members = Members::of(&domain).with_aliases(aliases);
         let now = self.clock.now();
-        let accounts = services.iter().flat_map(|service| &service.accounts);
+        let accounts = services.flat_map(|service| &service.accounts);
         let is_revoked =
             |id: &&SpiffeId| list.find(id.as_str(), Certificate::Unneeded, members, now).is_some();
         accounts.filter(is_revoked).cloned().collect()

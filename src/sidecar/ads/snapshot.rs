@@ -21,6 +21,8 @@ use crate::xds::{
 #[derive(Clone)]
 pub(super) struct Known {
     pub(super) services: Arc<Vec<Service>>,
+    /// Those that were among them until lately.
+    pub(super) leaving: Arc<Vec<Service>>,
     pub(super) secrets: Arc<Table>,
     /// Other names of the own trust domain.
     pub(super) aliases: Vec<TrustDomain>,
@@ -66,6 +68,7 @@ impl Known {
     /// True when the same configuration would come of both.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.services, &other.services)
+            && Arc::ptr_eq(&self.leaving, &other.leaving)
             && Arc::ptr_eq(&self.secrets, &other.secrets)
             && self.aliases == other.aliases
             && self.mtls == other.mtls
@@ -88,6 +91,7 @@ impl Snapshots {
     /// When there is none; the last one then stays.
     pub(super) fn next(&mut self, known: &Known) -> Result<Snapshot, InvalidSnapshot> {
         let captured = Captured::new(self.workload(known), &known.services)?;
+        let captured = captured.with_leaving(&known.leaving);
         let resources = captured.resources()?;
         let missing =
             resources.secrets().into_iter().find(|name| known.secrets.get(name).is_none());
