@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hopgate::mesh::pod::ENVOY_UID;
 use serde_json::Value;
 
 use super::pod::{Mesh, Pod, Spec};
@@ -113,25 +114,18 @@ async fn a_service_comes_from_plaintext_to_mtls_without_loss() {
 #[tokio::test]
 async fn a_service_leaves_the_mesh_without_loss() {
     let mut mesh = Mesh::new("leave");
-    // What the node does for services.
-    let node = |program: &str, arguments: &[&str]| {
-        let output = mesh.network.on_node(program).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    node("sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
-    node(
-        "nft",
-        &["add table ip services; \
-             add chain ip services there { type nat hook prerouting priority -100; }; \
-             add chain ip services back { type nat hook postrouting priority 100; }; \
-             add rule ip services there ip daddr 10.96.0.50 tcp dport 80 dnat to 10.77.0.12:8080; \
-             add rule ip services back ct status dnat masquerade"],
-    );
     let capture = "ports: [{ port: 8080, mtls: Permissive }]";
     let policy = OPEN.replace("peers: [ns/shop/sa/a, ns/shop/sa/b], ", "");
     let spec = Spec { index: 12, account: "b", capture, services: "services: []", policy: &policy };
     let b = mesh.pod(spec).await;
     let a = pod(&mut mesh, 11, "a", &services(&[("10.77.0.12", "Mtls")])).await;
+    // What the node does for services, here for those who are not captured.
+    let rule = format!(
+        "add table ip services; \
+         add chain ip services out {{ type nat hook output priority -50; }}; \
+         add rule ip services out meta skuid {ENVOY_UID} ip daddr 10.96.0.50 tcp dport 80 dnat to 10.77.0.12:8080"
+    );
+    a.namespace.as_root("nft", &[&rule]);
     let load = a.load(4, 8, "http://10.96.0.50/public/x");
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let before = a.configuration();
