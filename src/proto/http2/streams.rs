@@ -136,7 +136,8 @@ impl Streams {
         }
     }
 
-    /// Counts bytes of a body that are kept, here or by the one who answers. Where there is no room left for them, the whole body is dropped, and marked.
+    /// Counts bytes of a body that are kept, here or by the one who answers. Where there is no room left for them, the whole
+    /// body is dropped, and marked.
     #[inline]
     pub(super) fn charge_for(&mut self, id: u32, length: usize) -> Option<&mut Stream> {
         let stream = self.by_id.get_mut(&id).filter(|stream| !stream.is_cut)?;
